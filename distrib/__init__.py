@@ -1,0 +1,57 @@
+"""distrib: data-parallel training with the API of PyTorch.
+
+Public names only; the work is done in the rooms below. See README.md for a tour.
+"""
+
+import numpy as _np
+
+_np.seterr(all="ignore")  # as PyTorch: infinities and NaN are values, not warnings
+
+from . import autograd, config, devices, dtypes, errors, ops, tensor
+from .autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .devices import device, get_default_device, set_default_device
+from .dtypes import (
+    bfloat16,
+    bool_,
+    can_cast,
+    complex64,
+    complex128,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .ops.creation import *
+from .ops.creation import range_ as range
+from .ops.convert import *
+from .ops.index import *
+from .ops.join import *
+from .ops.layout import *
+from .ops.shape import *
+from .printing import set_printoptions
+from .tensor import Size, Tensor
+
+__version__ = "0.1.0"
+globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool
+
+ops.registry.publish(globals())

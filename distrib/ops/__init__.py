@@ -1,0 +1,9 @@
+"""Operators: one record each, by family; importing this package declares them all."""
+
+from . import core  # isort: skip
+from . import compare  # isort: skip
+from . import arithmetic  # isort: skip
+from . import pointwise  # isort: skip
+from . import bitwise  # isort: skip
+from . import complexes  # isort: skip
+from . import shape, layout, creation, join, convert, index  # isort: skip

@@ -1,0 +1,623 @@
+"""Joining, splitting, repeating and reordering tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..tensor import Tensor, check_dim
+from .registry import method, operator, publish, with_out
+from .shape import _a, broadcast_tensors, expand_, permute, reshape, reshape_, unsqueeze
+
+xp: Any = None  # bound per array type
+
+
+# ---- cat and stack --------------------------------------------------------------------------------
+def _cat(arrays: Any, dim: int) -> Any:
+    kept = [a for a in arrays if not (a.ndim == 1 and a.shape[0] == 0)] or list(arrays[:1])
+    first = kept[0]
+    if first.ndim == 0:
+        raise ShapeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    d = check_dim(dim, first.ndim)
+    for i, a in enumerate(kept):
+        if a.ndim != first.ndim:
+            raise ShapeError(f"Tensors must have same number of dimensions: got {first.ndim} and {a.ndim}")
+        for j in range(a.ndim):
+            if j != d and a.shape[j] != first.shape[j]:
+                raise ShapeError(
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {first.shape[j]} but "
+                    f"got size {a.shape[j]} for tensor number {i} in the list."
+                )
+    return xp.concatenate(kept, d)
+
+
+def _uncat(g: Any, shapes: Any, dim: int, want: Any) -> Any:
+    out, at = [], 0
+    d = dim % len(g.shape)
+    for shape, wanted in zip(shapes, want, strict=True):
+        if len(shape) == 1 and shape[0] == 0 and len(g.shape) > 1:
+            out.append(reshape_(narrow_(g, dim=d, start=0, length=0), shape=(0,)) if wanted else None)
+            continue
+        n = shape[d]
+        out.append(narrow_(g, dim=d, start=at, length=n) if wanted else None)
+        at += n
+    return out
+
+
+cat_ = operator(
+    "cat", lambda *tensors, dim=0: _cat(tensors, dim),
+    lambda g, tensors_shape, dim, want: _uncat(g, tensors_shape, dim, want), "promote", method=False,
+    samples=lambda: [(((_a(2, 3), _a(1, 3)),), {"dim": 0}), (((_a(2, 3), _a(2, 2)),), {"dim": -1})],
+    ref=lambda tensors, dim=0: np.concatenate(tensors, dim), onnx="Concat",
+)  # fmt: skip
+
+
+def _checked_list(tensors: Any, name: str) -> tuple[Tensor, ...]:
+    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
+        )
+    if not tensors:
+        raise RuntimeError(f"{name}(): expected a non-empty list of Tensors")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    return tuple(tensors)
+
+
+@with_out
+def cat(tensors: Any, dim: int = 0) -> Tensor:
+    """Tensors joined along a dimension that they have."""
+    made: Tensor = cat_(_checked_list(tensors, "torch.cat"), dim=dim)
+    return made
+
+
+def _stack(arrays: Any, dim: int) -> Any:
+    first = arrays[0]
+    for i, a in enumerate(arrays):
+        if a.shape != first.shape:
+            raise ShapeError(
+                f"stack expects each tensor to be equal size, but got {list(first.shape)} at entry 0 and "
+                f"{list(a.shape)} at entry {i}"
+            )
+    return xp.stack(arrays, check_dim(dim, first.ndim + 1))
+
+
+stack_ = operator(
+    "stack", lambda *tensors, dim=0: _stack(tensors, dim),
+    lambda g, dim, tensors_shape: [select_(g, dim=dim, index=i) for i in range(len(tensors_shape))],
+    "promote", method=False, samples=lambda: [(((_a(2, 3), _a(2, 3)),), {"dim": 1})],
+    ref=lambda tensors, dim=0: np.stack(tensors, dim),
+)  # fmt: skip
+
+
+@with_out
+def stack(tensors: Any, dim: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new dimension."""
+    made: Tensor = stack_(_checked_list(tensors, "stack"), dim=dim)
+    return made
+
+
+def _atleast(x: Any, n: int) -> Any:
+    return x if x._a.ndim >= n else reshape(x, (1,) * (n - x._a.ndim) + tuple(x._a.shape))
+
+
+def _each(tensors: Any, fn: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tensors[0]
+        return tuple(fn(t) for t in tensors)
+    return fn(tensors[0]) if len(tensors) == 1 else tuple(fn(t) for t in tensors)
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """Tensors with at least one dimension."""
+    return _each(tensors, lambda t: _atleast(t, 1))
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """Tensors with at least two dimensions."""
+    return _each(tensors, lambda t: _atleast(t, 2))
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """Tensors with at least three dimensions; a matrix gets its third one at the end."""
+    return _each(tensors, lambda t: unsqueeze(t, -1) if t._a.ndim == 2 else (
+        reshape(t, (1, -1, 1)) if t._a.ndim == 1 else _atleast(t, 3)))  # fmt: skip
+
+
+@with_out
+def hstack(tensors: Any) -> Tensor:
+    """Tensors joined side by side."""
+    ts = atleast_1d(list(_checked_list(tensors, "hstack")))
+    return cat(ts, 0 if ts[0]._a.ndim == 1 else 1)
+
+
+@with_out
+def vstack(tensors: Any) -> Tensor:
+    """Tensors joined one below the other."""
+    return cat(atleast_2d(list(_checked_list(tensors, "vstack"))), 0)
+
+
+@with_out
+def dstack(tensors: Any) -> Tensor:
+    """Tensors joined along the third dimension."""
+    return cat(atleast_3d(list(_checked_list(tensors, "dstack"))), 2)
+
+
+@with_out
+def column_stack(tensors: Any) -> Tensor:
+    """Vectors and matrices joined as columns."""
+    return hstack([t if t._a.ndim > 1 else reshape(t, (-1, 1)) for t in _checked_list(tensors, "column_stack")])
+
+
+concat = concatenate = cat
+row_stack = vstack
+
+
+# ---- narrow, select, split --------------------------------------------------------------------------
+def _narrow(x: Any, dim: int, start: int, length: int) -> Any:
+    if x.ndim == 0:
+        raise ShapeError("narrow() cannot be applied to a 0-dim tensor.")
+    d = check_dim(dim, x.ndim)
+    n = x.shape[d]
+    if length < 0:
+        raise ShapeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+    start = start + n if start < 0 else start
+    if start + length > n:
+        raise ShapeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return x[(slice(None),) * d + (slice(start, start + length),)]
+
+
+narrow_ = operator(
+    "narrow", lambda input, *, dim, start, length: _narrow(input, dim, start, length),
+    (lambda g, input_shape, dim, start, length: unnarrow(g, shape=input_shape, dim=dim, start=start),),
+    view=True, method=False, samples=lambda: [((_a(3, 4),), {"dim": 1, "start": 1, "length": 2})],
+    ref=lambda x, dim, start, length: x[:, 1:3],
+)  # fmt: skip
+
+
+def _unnarrow(g: Any, shape: Any, dim: int, start: int) -> Any:
+    z, d = xp.zeros(shape, g.dtype), dim % len(shape)
+    start = start + shape[d] if start < 0 else start
+    z[(slice(None),) * d + (slice(start, start + g.shape[d]),)] = g
+    return z
+
+
+unnarrow = operator(
+    "_unnarrow", lambda g, *, shape, dim, start: _unnarrow(g, shape, dim, start),
+    (lambda h, g_shape, dim, start: narrow_(h, dim=dim, start=start, length=g_shape[dim]),),
+    samples=lambda: [((_a(3, 2),), {"shape": (3, 4), "dim": 1, "start": 1})],
+    ref=lambda g, shape, dim, start: np.pad(g, ((0, 0), (1, 1))),
+)  # fmt: skip
+
+
+@method()
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """A part of one dimension; a view."""
+    made: Tensor = narrow_(input, dim=dim, start=int(start), length=int(length))
+    return made
+
+
+def _select(x: Any, dim: int, index: int) -> Any:
+    if x.ndim == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d = check_dim(dim, x.ndim)
+    n = x.shape[d]
+    if not -n <= index < n:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(x.shape)} at dimension {d}")
+    return x[(slice(None),) * d + (index, ...)]
+
+
+select_ = operator(
+    "select", lambda input, *, dim, index: _select(input, dim, index),
+    (lambda g, input_shape, dim, index: unselect(g, shape=input_shape, dim=dim, index=index),),
+    view=True, samples=lambda: [((_a(3, 4),), {"dim": 1, "index": -1})], ref=lambda x, dim, index: x[:, -1],
+)  # fmt: skip
+select = select_
+
+
+def _unselect(g: Any, shape: Any, dim: int, index: int) -> Any:
+    z = xp.zeros(shape, g.dtype)
+    z[(slice(None),) * (dim % len(shape)) + (index,)] = g
+    return z
+
+
+unselect = operator(
+    "_unselect", lambda g, *, shape, dim, index: _unselect(g, shape, dim, index),
+    (lambda h, dim, index: select_(h, dim=dim, index=index),),
+    samples=lambda: [((_a(3),), {"shape": (3, 2), "dim": 1, "index": 0})],
+    ref=lambda g, shape, dim, index: np.stack([g, 0 * g], 1),
+)  # fmt: skip
+
+
+def _cut(x: Any, sizes: Any, dim: int) -> Any:
+    d, out, at = check_dim(dim, x.ndim), [], 0
+    for n in sizes:
+        out.append(x[(slice(None),) * d + (slice(at, at + n),)])
+        at += n
+    return out
+
+
+def _uncut(gs: Any, shape: Any, sizes: Any, dim: int) -> Any:
+    like = next(g for g in gs if g is not None)
+    d = dim % len(shape)
+    parts = []
+    for g, n in zip(gs, sizes, strict=True):
+        if g is None:
+            g = hollow(like, shape=tuple(n if i == d else k for i, k in enumerate(shape)))
+        parts.append(g)
+    return (join(parts, d),)
+
+
+hollow = operator(
+    "_hollow", lambda x, *, shape: xp.zeros(shape, x.dtype), (None,),
+    samples=lambda: [((_a(2),), {"shape": (3,)})], ref=lambda x, shape: np.zeros(shape),
+)  # fmt: skip
+
+
+def join(parts: Any, dim: int) -> Any:
+    """cat of arrays or of Tensors."""
+    if isinstance(parts[0], Tensor):
+        return cat_(tuple(parts), dim=dim)
+    return xp.concatenate(parts, dim)
+
+
+split_ = operator(
+    "split", lambda x, *, sizes, dim: _cut(x, sizes, dim),
+    lambda g, x_shape, sizes, dim: _uncut(g, x_shape, sizes, dim),
+    view=True, outputs=("*",), method=False, grad_name="SplitBackward0",
+    samples=lambda: [((_a(5, 2),), {"sizes": (2, 3), "dim": 0})],
+    ref=lambda x, sizes, dim: (x[:2], x[2:]), onnx="Split",
+)  # fmt: skip
+
+
+@method()
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of consecutive parts: of one size (the last may be smaller), or of given sizes."""
+    if tensor._a.ndim == 0:
+        raise ShapeError("split expects at least a 1-dimensional tensor")
+    d = check_dim(dim, tensor._a.ndim)
+    n = tensor._a.shape[d]
+    if isinstance(split_size_or_sections, (int, np.integer)):
+        size = int(split_size_or_sections)
+        if size < 0:
+            raise ShapeError(f"split expects split_size be non-negative, but got split_size={size}")
+        if size == 0 and n:
+            raise ShapeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
+    else:
+        sizes = [int(k) for k in split_size_or_sections]
+        if sum(sizes) != n or any(k < 0 for k in sizes):
+            raise ShapeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension "
+                f"{d}), but got split_sizes={sizes}"
+            )
+    made: tuple[Tensor, ...] = split_(tensor, sizes=tuple(sizes), dim=d)
+    return made
+
+
+split_with_sizes = method("split_with_sizes")(lambda input, split_sizes, dim=0: split(input, split_sizes, dim))
+
+
+@method()
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most so many parts of equal size; the last may be smaller."""
+    if chunks <= 0:
+        raise ShapeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if input._a.ndim == 0:
+        raise ShapeError("chunk expects at least a 1-dimensional tensor")
+    n = input._a.shape[check_dim(dim, input._a.ndim)]
+    size = -(-n // chunks)
+    return split(input, [0] * chunks if n == 0 else size, dim)
+
+
+@method()
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Parts at given places, or so many parts of nearly equal size."""
+    if input._a.ndim == 0:
+        raise ShapeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+    n = input._a.shape[check_dim(dim, input._a.ndim)]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        k = indices_or_sections
+        if k <= 0:
+            raise ShapeError(f"number of sections must be larger than 0, got {k}")
+        return split(input, [n // k + (i < n % k) for i in range(k)], dim)
+    ends = [*(min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections), n]
+    starts = [0, *ends[:-1]]
+    return tuple(narrow(input, dim, min(a, n), max(0, b - a)) for a, b in zip(starts, ends, strict=True))
+
+
+def _stacked_split(name: str, dims: int, dim: int) -> Any:
+    def cut(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        if input._a.ndim < dims:
+            raise ShapeError(f"torch.{name} requires a tensor with at least {dims} dimension, but got a tensor with {input._a.ndim} dimensions!")
+        d = 0 if name == "hsplit" and input._a.ndim == 1 else dim
+        k = indices_or_sections
+        if isinstance(k, int) and (k <= 0 or input._a.shape[d] % k):
+            raise ShapeError(f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input._a.shape[d]} is not divisible by the split_size {k}!")
+        return tensor_split(input, k, d)
+
+    cut.__name__ = name
+    return method(name)(cut)
+
+
+hsplit, vsplit, dsplit = _stacked_split("hsplit", 1, 1), _stacked_split("vsplit", 2, 0), _stacked_split("dsplit", 3, 2)
+
+unbind_ = operator(
+    "unbind", lambda input, *, dim=0: [_select(input, dim, i) for i in range(input.shape[check_dim(dim, input.ndim)])],
+    lambda g, input_shape, dim: (_ununbind(g, input_shape, dim),), view=True, outputs=("*",),
+    samples=lambda: [((_a(2, 3),), {"dim": 1})], ref=lambda x, dim=0: tuple(np.moveaxis(x, dim, 0)),
+)  # fmt: skip
+unbind = unbind_
+
+
+def _ununbind(gs: Any, shape: Any, dim: int) -> Any:
+    like, d = next(g for g in gs if g is not None), dim % len(shape)
+    part = shape[:d] + shape[d + 1 :]
+    one = shape[:d] + (1,) + shape[d + 1 :]
+    return join([reshape_(hollow(like, shape=part) if g is None else g, shape=one) for g in gs], d)
+
+
+# ---- repeat, flip, roll -----------------------------------------------------------------------------
+@method("repeat")
+def _repeat(self: Tensor, *repeats: Any) -> Tensor:
+    """Copies of the tensor side by side along its dimensions."""
+    reps = tuple(repeats[0]) if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
+    s = tuple(self._a.shape)
+    if len(reps) < len(s):
+        raise ShapeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    if any(r < 0 for r in reps):
+        raise ShapeError(f"Trying to create tensor with negative dimension {min(reps)}: {list(reps)}")
+    s = (1,) * (len(reps) - len(s)) + s
+    inner = tuple(k for n in s for k in (1, n))
+    outer = tuple(k for r, n in zip(reps, s, strict=True) for k in (r, n))
+    spread = expand_(reshape(self, inner), shape=outer)
+    made: Tensor = reshape(spread, tuple(r * n for r, n in zip(reps, s, strict=True)))
+    return made.clone() if made._a.base is not None and made._view is not None else made
+
+
+@method()
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """Copies side by side; missing counts in front are one."""
+    reps = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return _repeat(input, (1,) * (input._a.ndim - len(reps)) + tuple(reps))
+
+
+flip_ = operator(
+    "flip", lambda input, *, dims: xp.flip(input, tuple(check_dim(d, input.ndim) for d in dims)).copy(),
+    (lambda g, dims: flip_(g, dims=dims),), method=False,
+    samples=lambda: [((_a(2, 3),), {"dims": (0, 1)})], ref=lambda x, dims: x[::-1, ::-1],
+)  # fmt: skip
+
+
+@method("flip")
+def _flip_method(self: Tensor, *dims: Any) -> Tensor:
+    return flip(self, tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims)
+
+
+def flip(input: Tensor, dims: Any) -> Tensor:
+    """The order of some dimensions reversed; a copy."""
+    ds = [check_dim(d, input._a.ndim) for d in ((dims,) if isinstance(dims, int) else dims)]
+    if len(set(ds)) != len(ds):
+        raise ShapeError(f"dim {ds[0]} appears multiple times in the list of dims")
+    made: Tensor = flip_(input, dims=tuple(ds)) if input._a.ndim else input.clone()
+    return made
+
+
+@method()
+def fliplr(input: Tensor) -> Tensor:
+    """Left and right exchanged."""
+    if input._a.ndim < 2:
+        raise ShapeError("Input must be >= 2-d.")
+    return flip(input, (1,))
+
+
+@method()
+def flipud(input: Tensor) -> Tensor:
+    """Top and bottom exchanged."""
+    if input._a.ndim < 1:
+        raise ShapeError("Input must be >= 1-d.")
+    return flip(input, (0,))
+
+
+roll_ = operator(
+    "roll", lambda input, *, shifts, dims: xp.roll(input, shifts, dims),
+    (lambda g, shifts, dims: roll_(
+        g, shifts=tuple(-s for s in shifts) if isinstance(shifts, tuple) else -shifts, dims=dims),),
+    method=False, samples=lambda: [((_a(3, 4),), {"shifts": (1, -2), "dims": (0, 1)})],
+    ref=lambda x, shifts, dims: x[[2, 0, 1]][:, [2, 3, 0, 1]],
+)  # fmt: skip
+
+
+@method()
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Elements moved along dimensions, those that leave coming back on the other side."""
+    if dims is None or dims == () or dims == []:
+        shift = shifts if isinstance(shifts, int) else shifts[0]
+        made: Tensor = reshape(roll_(input.flatten(), shifts=shift, dims=0), tuple(input._a.shape))
+        return made
+    s, d = ((x,) if isinstance(x, int) else tuple(x) for x in (shifts, dims))
+    if len(s) != len(d):
+        raise ShapeError(f"shifts and dimensions must align. shifts: {len(s)}, dims:{len(d)}")
+    made = roll_(input, shifts=s, dims=tuple(check_dim(k, input._a.ndim) for k in d))
+    return made
+
+
+@method()
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turned by 90 degrees in the plane of two dimensions, k times."""
+    if len(dims) != 2:
+        raise ShapeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input._a.ndim < 2:
+        raise ShapeError(f"expected total dims >= 2, but got total dims = {input._a.ndim}")
+    a, b = (check_dim(d, input._a.ndim) for d in dims)
+    if a == b:
+        raise ShapeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
+    k %= 4
+    if k == 2:
+        return flip(input, (a, b))
+    order = list(range(input._a.ndim))
+    order[a], order[b] = b, a
+    if k == 1:
+        return permute(flip(input, (b,)), order).clone()
+    return permute(flip(input, (a,)), order).clone() if k == 3 else input.clone()
+
+
+@method()
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: Any = None) -> Tensor:
+    """Every element so many times in a row."""
+    from .creation import as_index
+
+    if repeats is None:
+        counts = input._a
+        return as_index(np.repeat(np.arange(counts.size), counts))
+    if dim is None:
+        input, dim = input.flatten(), 0
+    n = input._a.shape[check_dim(dim, input._a.ndim)] if input._a.ndim else 1
+    counts = np.asarray(repeats._a if isinstance(repeats, Tensor) else repeats)
+    if counts.dtype.kind not in "iu":
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if counts.size not in (1, n):
+        raise ShapeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.size} and input.size({dim}) = {n}")
+    if (counts < 0).any():
+        raise ShapeError("repeats can not be negative")
+    return input.index_select(dim, as_index(np.repeat(np.arange(n), counts)))
+
+
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Coordinate grids of vectors, indexed "ij" (default) or "xy"."""
+    ts = list(tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors)
+    if not ts:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    if indexing not in (None, "ij", "xy"):
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    if any(t._a.ndim > 1 for t in ts):
+        raise RuntimeError("torch.meshgrid: Expected 0D or 1D tensor in the tensor list")
+    if any(t.dtype != ts[0].dtype for t in ts):
+        raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
+    swap = indexing == "xy" and len(ts) > 1
+    if swap:
+        ts[0], ts[1] = ts[1], ts[0]
+    n = len(ts)
+    grids = broadcast_tensors(*(reshape(t, tuple(-1 if i == j else 1 for j in range(n))) for i, t in enumerate(ts)))
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+def cartesian_prod(*tensors: Any) -> Tensor:
+    """All combinations of elements of vectors, a row each."""
+    if len(tensors) == 1:
+        return tensors[0].clone()
+    return stack([g.flatten() for g in meshgrid(*tensors)], 1)
+
+
+def block_diag(*tensors: Any) -> Tensor:
+    """Matrices along the diagonal of a matrix of zeros."""
+    from .creation import zeros
+
+    ts = [atleast_2d(t) for t in tensors] or [zeros(1, 0)]
+    if any(t._a.ndim > 2 for t in ts):
+        raise RuntimeError("torch.block_diag: Input tensors must have 2 or fewer dimensions.")
+    width, at, rows = sum(t._a.shape[1] for t in ts), 0, []
+    for t in ts:
+        h, w = t._a.shape
+        left, right = zeros(h, at, dtype=t.dtype), zeros(h, width - at - w, dtype=t.dtype)
+        rows.append(cat([left, t, right], 1))
+        at += w
+    return cat(rows, 0)
+
+
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All combinations of r elements of a vector, a row each."""
+    import itertools
+
+    from .creation import as_index
+
+    pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = list(pick(range(input.numel()), r))
+    if not rows:
+        return input.new_empty((0, r) if r else (0,))
+    return input[as_index(np.array(rows))]
+
+
+# ---- triangles and diagonals -------------------------------------------------------------------------
+def _tri(x: Any, diagonal: int, upper: bool) -> Any:
+    if x.ndim < 2:
+        raise ShapeError(f"tri{'u' if upper else 'l'}: input tensor must have at least 2 dimensions")
+    rows, cols = xp.arange(x.shape[-2])[:, None], xp.arange(x.shape[-1])
+    keep = (cols - rows >= diagonal) if upper else (cols - rows <= diagonal)
+    return xp.where(keep, x, xp.zeros((), x.dtype))
+
+
+tril = operator(
+    "tril", lambda input, *, diagonal=0: _tri(input, diagonal, False),
+    (lambda g, diagonal: tril(g, diagonal=diagonal),), out=True, inplace=True,
+    samples=lambda: [((_a(3, 4),), {"diagonal": 1})], ref=lambda x, diagonal=0: np.tril(x, diagonal), onnx="Trilu",
+)  # fmt: skip
+triu = operator(
+    "triu", lambda input, *, diagonal=0: _tri(input, diagonal, True),
+    (lambda g, diagonal: triu(g, diagonal=diagonal),), out=True, inplace=True,
+    samples=lambda: [((_a(3, 4),), {"diagonal": -1})], ref=lambda x, diagonal=0: np.triu(x, diagonal), onnx="Trilu",
+)  # fmt: skip
+
+
+@method()
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Matrices whose diagonals are the last dimension."""
+    from .shape import undiagonal
+
+    n, ndim = input._a.shape[-1] + abs(offset), input._a.ndim + 1
+    d1, d2 = check_dim(dim1, ndim), check_dim(dim2, ndim)
+    if d1 == d2:
+        raise ShapeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    lead = iter(input._a.shape[:-1])
+    shape = tuple(n if i in (d1, d2) else next(lead) for i in range(ndim))
+    made: Tensor = undiagonal(input, shape=shape, offset=offset, dim1=d1, dim2=d2)
+    return made
+
+
+@method()
+@with_out
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix (a copy), or the matrix of a diagonal."""
+    from .shape import diagonal as take
+
+    if input._a.ndim == 1:
+        return diag_embed(input, diagonal)
+    if input._a.ndim != 2:
+        raise ShapeError(f"diag(): Supports 1D or 2D tensors. Got {input._a.ndim}D")
+    made: Tensor = take(input, offset=diagonal)
+    return made.clone()
+
+
+@method()
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """The matrix whose diagonal holds all elements."""
+    return diag_embed(input.flatten(), offset)
+
+
+@method()
+def trace(input: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    if input._a.ndim != 2:
+        raise ShapeError("trace: expected a matrix")
+    made: Tensor = input.diagonal().sum()
+    return made
+
+
+__all__ = [
+    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "cartesian_prod", "cat", "chunk", "column_stack",
+    "combinations", "concat", "concatenate", "diag", "diag_embed", "diagflat", "dsplit", "dstack", "flip",
+    "fliplr", "flipud", "hsplit", "hstack", "meshgrid", "narrow", "repeat_interleave", "roll", "rot90",
+    "row_stack", "select", "split", "split_with_sizes", "stack", "tensor_split", "tile", "trace", "tril",
+    "triu", "unbind", "vsplit", "vstack",
+]  # fmt: skip
+publish(globals())

@@ -1,0 +1,5 @@
+"""Tools around training: loading data."""
+
+from . import data
+
+__all__ = ["data"]

@@ -1,0 +1,8 @@
+// The functions of one instruction set, family by family.
+#include "dk_core.h"
+
+namespace DK_NS {
+extern PyMethodDef methods_random[], methods_optim[], methods_conv[], methods_batch_norm[], methods_pool[];
+extern PyMethodDef* const families[];
+PyMethodDef* const families[] = {methods_random, methods_optim, methods_conv, methods_batch_norm, methods_pool, nullptr};
+}  // namespace DK_NS

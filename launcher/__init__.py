@@ -1,0 +1,1 @@
+"""The launcher: starts ranks and watches them; never imports the library."""
