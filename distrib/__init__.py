@@ -41,12 +41,22 @@ from .dtypes import (
     uint32,
     uint64,
 )
+from .ops.arithmetic import *
+from .ops.bitwise import *
+from .ops.compare import *
+from .ops.complexes import *
+from .ops.pointwise import *
+from .ops.reduce import *
+from .ops.scan import *
+from .ops.stats import *
 from .ops.creation import *
 from .ops.creation import range_ as range
 from .ops.convert import *
 from .ops.index import *
 from .ops.join import *
 from .ops.layout import *
+from .ops.linalg import *
+from .ops.scatter import *
 from .ops.shape import *
 from .printing import set_printoptions
 from .tensor import Size, Tensor

@@ -96,9 +96,9 @@ def of(raw: Any) -> dtype:
         found = OF.get(raw if raw.isnative else raw.newbyteorder("="))
     if found is None:
         raise TypeError(
-            f"can't convert np.ndarray of type {raw}. The only supported types are: float64, float32, "
-            "float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, "
-            "and bool."
+            f"can't convert np.ndarray of type numpy.{raw.type.__name__}. The only supported types "
+            "are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, "
+            "uint32, uint16, uint8, and bool."
         )
     return found
 

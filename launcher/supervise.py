@@ -108,7 +108,7 @@ class Supervisor:
         self.finished: set[int] = set()
         self.lost: dict[int, float] = {}
         self.deadline: float | None = None
-        self.term_sent = False
+        self.forwarded: list[int] = []  # signals that ranks which are still starting must get too
 
     # -- what the shell asks ---------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Supervisor:
         if self.phase in ("ending", "leaving"):  # too late: the job is being ended already
             steps = ((0.0, signal.SIGTERM), (self.grace_s, signal.SIGKILL))
             return [Tell((event.rank,), Order("end", steps))]
-        return []
+        return [Tell((event.rank,), Order("signal", ((0.0, n),))) for n in self.forwarded]
 
     def _failed(self, event: Failed, now: float) -> list[Action]:
         if not 0 <= event.rank < self.num_ranks or event.rank in self.finished:
@@ -174,6 +174,8 @@ class Supervisor:
 
     def _signalled(self, number: int, now: float) -> list[Action]:
         if number not in _END_SIGNALS:
+            if len(self.outcome.hellos) < self.num_ranks:
+                self.forwarded.append(number)
             return [Tell(self._living(), Order("signal", ((0.0, number),)))]
         again = bool(self.outcome.interrupted)
         self.outcome.interrupted = self.outcome.interrupted or number

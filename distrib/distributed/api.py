@@ -273,6 +273,8 @@ def new_group(
         )
     if sort_ranks:
         members.sort()
+    if not use_local_synchronization:  # and make sure that all ranks mean the same group
+        whole.barrier(name=f"new_group {members}")
     st.num_made += 1
     made = whole.subgroup(members, group_desc or f"group{st.num_made}", timeout_s)
     if made is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 4 << 20  # in-place reductions in pieces of this size stay in the cache
 _LEFT_TAG = 32001
+_LATE_S = 0.3  # ranks that end well do so together; after this, others may be waiting for this one
 
 
 class Runtime:
@@ -46,9 +48,13 @@ class Runtime:
         self.groups: list[ProcessGroup] = []
         self.left: dict[int, dict[str, int]] = {}
         self._notices: list[Any] = []
+        self._unsaid: dict[str, int] = {}
+        self._saying = threading.Lock()
         self.guard = failure.install(self.rank, self.world.Abort, self.farewell)
         self.watchdog = (
-            Watchdog(self.groups, self.poll_left, self.end) if threads and self.size > 1 else None
+            Watchdog(self.groups, self.poll_left, self.tell, self.end)
+            if threads and self.size > 1
+            else None
         )
         names = {ReduceOp.PRODUCT: "PROD"}
         self.ops: dict[ReduceOp | None, Any] = {
@@ -59,14 +65,22 @@ class Runtime:
         """Which ranks have left, each with the number of calls that it made in each group."""
         while self.lobby.Iprobe(tag=_LEFT_TAG):
             rank, counts = self.lobby.recv(tag=_LEFT_TAG)
-            self.left[rank] = counts
+            self.left.setdefault(rank, {}).update(counts)
         return self.left
 
     def leave(self, groups: Sequence[ProcessGroup]) -> None:
-        """Tell the others that this rank makes no more calls in these groups."""
-        counts = {g.group_name: g.num_calls for g in groups}
-        others = [r for r in range(self.size) if r != self.rank]
-        self._notices += [self.lobby.isend((self.rank, counts), r, _LEFT_TAG) for r in others]
+        """This rank makes no more calls in these groups. The others are told later, if need be."""
+        with self._saying:
+            self._unsaid.update({g.group_name: g.num_calls for g in groups})
+
+    def tell(self) -> None:
+        """Tell the others which groups this rank has left: where all leave at once, nobody asks."""
+        with self._saying:
+            if self._unsaid:
+                others = [r for r in range(self.size) if r != self.rank]
+                said = (self.rank, dict(self._unsaid))
+                self._notices += [self.lobby.isend(said, r, _LEFT_TAG) for r in others]
+                self._unsaid.clear()
 
     def end(self, message: str) -> None:
         """End all ranks of the job."""
@@ -77,13 +91,14 @@ class Runtime:
         """At a good end: wait for the other ranks without spinning, then finalize MPI."""
         if self.mpi.Is_finalized():
             return
-        if self.groups:
-            self.leave(self.groups)
+        self.leave(self.groups)
         if self.size > 1:
-            goodbye, pause_s = self.lobby.Ibarrier(), 0.0002
+            goodbye, pause_s, start_s = self.lobby.Ibarrier(), 0.0002, time.monotonic()
             while not goodbye.Test():
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, 0.02)
+                if time.monotonic() - start_s > _LATE_S:
+                    self.tell()
         self.progress.stop()
         if self.watchdog is not None:
             self.watchdog.stop()

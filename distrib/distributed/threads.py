@@ -57,7 +57,7 @@ class ThreadWorld:
             raise errors.CollectiveError(str(self.failure))
 
     def wait(
-        self, ready: Callable[[], bool], timeout_s: float, blocked: Callable[[], str | None]
+        self, ready: Callable[[], bool], timeout_s: float, blocked: Callable[[bool], str | None]
     ) -> None:
         """Wait until ``ready``; an error when the world failed, when ``blocked`` says why, at
         timeout.
@@ -66,10 +66,8 @@ class ThreadWorld:
         with self.changed:
             while not ready():
                 self.raise_failure()
-                reason = blocked()
                 left = deadline - time.monotonic()
-                if reason is None and left <= 0:
-                    reason = f"no answer for {timeout_s:g} s"
+                reason = blocked(left <= 0)
                 if reason is not None:
                     raise self.fail(reason)
                 self.changed.wait(left)
@@ -93,12 +91,11 @@ class ThreadWork(Work):
         return super().is_completed()
 
     def wait(self, timeout: timedelta | None = None) -> bool:
-        """Wait for the other ranks; CollectiveError when one failed, ended, or made another call.
-        """
+        """Wait for the others; CollectiveError when one failed, ended, or called something else."""
         group, call = self._group, self._call
         timeout_s = group.timeout_s if timeout is None else timeout.total_seconds()
         ready = (lambda: group.deliver(call)) if call.kind == "recv" else (lambda: call.done)
-        group.world.wait(ready, timeout_s, lambda: group.blocked(call))
+        group.world.wait(ready, timeout_s, lambda late: group.blocked(call, late))
         return True
 
 
@@ -178,8 +175,8 @@ class ThreadGroup(ProcessGroup):
                     return True
         return False
 
-    def blocked(self, call: Call) -> str | None:
-        """Why ``call`` can never end, or None."""
+    def blocked(self, call: Call, late: bool) -> str | None:
+        """Why ``call`` can never end, or whom it waits for when it is late; else None."""
         if call.kind == "recv":
             waits_for = [call.peer] if call.peer >= 0 else []
         else:
@@ -190,6 +187,9 @@ class ThreadGroup(ProcessGroup):
             why = self.world.ended.get(self.ranks[k])
             if why is not None:
                 return f"rank {self.ranks[k]} {why} while rank {me} waits in {call}"
+        if late:
+            missing = ", ".join(str(self.ranks[k]) for k in waits_for) or "any"
+            return f"rank {me} waited too long in {call} for rank {missing}"
         return None
 
     def subgroup(self, ranks: Sequence[int], name: str, timeout_s: float) -> ProcessGroup | None:
@@ -198,8 +198,7 @@ class ThreadGroup(ProcessGroup):
         return ThreadGroup(self.world, ranks, me, name, timeout_s) if me in ranks else None
 
     def close(self) -> None:
-        """Leave the world, if this is its group: ranks that still wait for this one get an error.
-        """
+        """Leave the world, if this is its group: who still waits for this rank gets an error."""
         if self._size == self.world.size:
             self.world.leave(self.ranks[self._rank], "left the process group")
 

@@ -26,7 +26,7 @@ def who_left(call: Call, ranks: list[int], left: dict[int, dict[str, int]]) -> l
     >>> who_left(call, [0, 1], {1: {"world1": 3}}), who_left(call, [0, 1], {1: {"world1": 4}})
     ([1], [])
     """
-    return [r for r in ranks if r in left and left[r].get(call.group, 0) <= call.seq]
+    return [r for r in ranks if left.get(r, {}).get(call.group, call.seq + 1) <= call.seq]
 
 
 class Watchdog:
@@ -38,9 +38,11 @@ class Watchdog:
         self,
         groups: list[ProcessGroup],
         poll_left: Callable[[], dict[int, dict[str, int]]],
+        tell: Callable[[], None],
         abort: Callable[[str], None],
     ) -> None:
         self._groups, self._poll_left, self._abort = groups, poll_left, abort
+        self._tell = tell
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collective watchdog", daemon=True)
         self._thread.start()
@@ -53,6 +55,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
+            self._tell()
             for group in list(self._groups):
                 call = group.record.pending()
                 if call is not None:

@@ -6,9 +6,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from distrib.autograd import no_grad
 from distrib.devices import xp_of
 from distrib.dtypes import Array
+from distrib.random.generator import default_generator
+from distrib.random.sampling import permutation
 from distrib.tensor import Tensor, wrap
 
 __all__ = [
@@ -92,7 +96,7 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Fill from a normal distribution cut to [a, b]; values outside are drawn again, not clipped."""
+    """Fill from a normal distribution cut to [a, b]; what falls outside is drawn again."""
     if tensor.is_meta:
         return tensor
     if mean < a - 2 * std or mean > b + 2 * std:
@@ -169,7 +173,7 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Fill a convolution's weight so that it keeps its input channels, per group; ValueError for other shapes."""
+    """Fill a convolution's weight with the identity on channels, per group; ValueError if 2-d."""
     if tensor.ndimension() not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
     sizes = tensor.size()
@@ -253,7 +257,7 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
-    """Fill with a (semi-)orthogonal matrix, all dimensions but the first taken as one; ValueError below two."""
+    """Fill with an orthogonal matrix (all dimensions but the first as one); ValueError if 1-d."""
     if tensor.ndimension() < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
@@ -274,10 +278,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     return tensor
 
 
-def sparse_(
-    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None
-) -> Tensor:
-    """Fill a matrix from N(0, std) and set that fraction of every column to zero; ValueError unless 2-d."""
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Fill from N(0, std), with that fraction of every column zero; ValueError unless 2-d."""
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     rows, cols = tensor.shape
@@ -285,8 +287,9 @@ def sparse_(
     with no_grad():
         tensor.normal_(0, std, generator=generator)
         for col in range(cols):
-            order = randperm(rows)
-            tensor[order[:num_zeros], col] = 0
+            rows_out = permutation(rows, np.dtype("i8"), default_generator)[:num_zeros]
+            tensor._a[rows_out, col] = 0
+        tensor._bump()
     return tensor
 
 

@@ -61,8 +61,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = result
         return result
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__()
+    def __repr__(self, **options: Any) -> str:
+        return "Parameter containing:\n" + Tensor.__repr__(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         state = {k: v for k, v in self.__dict__.items() if k != "_is_param"}
@@ -80,7 +80,8 @@ def _mark(data: Any, requires_grad: bool) -> Any:
     t = data.detach()
     if type(t) is not type(data):
         raise RuntimeError(
-            f"Creating a Parameter from an instance of type {type(data).__name__} requires that detach() "
+            f"Creating a Parameter from an instance of type {type(data).__name__} requires that "
+            "detach() "
             f"returns an instance of the same type, but got type {type(t).__name__} instead."
         )
     t.requires_grad_(requires_grad)

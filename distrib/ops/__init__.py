@@ -6,4 +6,8 @@ from . import arithmetic  # isort: skip
 from . import pointwise  # isort: skip
 from . import bitwise  # isort: skip
 from . import complexes  # isort: skip
-from . import shape, layout, creation, join, convert, index  # isort: skip
+from . import shape, layout, creation, join, convert, index, linalg, scatter  # isort: skip
+from . import reduce  # isort: skip
+from . import stats  # isort: skip
+from . import scan  # isort: skip
+from . import conv, pool, norm  # isort: skip

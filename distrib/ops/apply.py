@@ -26,6 +26,8 @@ def signature(op: Op) -> str:
     """Tensors, attributes, then what expand() handles and ``out``."""
     parts = []
     for name in [*op.tensors, *op.attrs]:
+        if name not in op.defaults and any("=" in p for p in parts) and "*" not in parts:
+            parts.append("*")
         parts.append(f"{name}={op.defaults[name]!r}" if name in op.defaults else name)
     parts += [f"{name}={value!r}" for name, value in op.extra.items()]
     return ", ".join(parts + (["out=None"] if op.out else []))

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from box import Box
+from dist_box import Box
 
 import distrib.distributed as dist
 from distrib.distributed import ReduceOp

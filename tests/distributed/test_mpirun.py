@@ -1,5 +1,4 @@
-"""Plain ``mpiexec -n N python script.py``: whatever happens to one rank, the job ends and says so.
-"""
+"""Plain ``mpiexec -n N python script.py``: whatever one rank does, the job ends and says so."""
 
 import os
 import shutil
@@ -17,7 +16,7 @@ from datetime import timedelta
 import numpy as np
 import distrib.distributed as dist
 sys.path.insert(0, {tests!r})
-from box import Box
+from dist_box import Box
 dist.init_process_group(timeout=timedelta(seconds={timeout_s}))
 rank, size = dist.get_rank(), dist.get_world_size()
 dist.barrier()
@@ -60,13 +59,14 @@ if rank: time.sleep(0.5)
 WAIT = "dist.all_reduce(Box(np.zeros(4, 'f4')))\n"
 ENDS = {
     "exception": ("if rank == 1: raise ValueError('boo')\n" + WAIT, 1, "[rank1]: ValueError: boo"),
-    "exception at the end": (WAIT + "if rank == 1: raise ValueError('late')", 1, "ValueError: late"),
+    "late exception": (WAIT + "if rank == 1: raise ValueError('late')", 1, "ValueError: late"),
     "exit": ("if rank == 1: sys.exit(3)\n" + WAIT, 3, "[rank1]: exits with status 3"),
     "exit with text": ("if rank == 1: sys.exit('no data')\n" + WAIT, 1, "no data"),
-    "SystemExit": ("if rank == 1: raise SystemExit(3)\n" + WAIT, 1, "rank 1 ended without making the call"),
+    "SystemExit": ("if rank == 1: raise SystemExit(3)\n" + WAIT, 1, "rank 1 ended without"),
     "early end": ("if rank == 1: sys.exit(0)\n" + WAIT, 1, "all_reduce #1 SUM torch.float32 [4]"),
     "destroyed": (
-        "if rank == 1: dist.destroy_process_group()\nelse:\n  " + WAIT + "time.sleep(9)", 1, "rank 1 ended"),
+        "if rank == 1: dist.destroy_process_group(); time.sleep(9)\nelse:\n  " + WAIT,
+        1, "rank 1 ended"),
     "thread": (
         "def work(): raise ValueError('in a thread')\n"
         "if rank == 1: threading.Thread(target=work).start(); time.sleep(9)\n" + WAIT,
@@ -86,8 +86,7 @@ def test_bad_end(tmp_path, case):
 
 
 def test_the_last_rank_waits_too_long(tmp_path):
-    """A rank that computes and does not come: the timeout names the call and shows where ranks are.
-    """
+    """A rank that computes and does not come: the timeout names the call and shows stacks."""
     status, _, err, seconds = mpirun(
         tmp_path, "if rank == 1: time.sleep(50)\n" + WAIT, timeout_s=1.5
     )

@@ -147,7 +147,7 @@ class MultiheadAttention(Module):
     def merge_masks(
         self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, query: Tensor
     ) -> tuple[Any, int | None]:
-        """One mask of (N, heads, L, S) and its type: 0 attention, 1 padding, 2 both, None without masks."""
+        """(mask (N, heads, L, S), type): 1 padding, 2 attention or both, None without masks."""
         kind: int | None = None
         merged: Any = None
         if key_padding_mask is not None:

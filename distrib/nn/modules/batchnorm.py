@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from distrib.dtypes import int64
 from distrib.nn import functional as F
 from distrib.nn import init
 from distrib.nn.modules.module import Module
@@ -53,8 +54,8 @@ class _NormBase(Module):
                 self.bias = Parameter(empty(shape, device=device, dtype=dtype))
         mean = var = count = None
         if track_running_stats:
-            mean = full(shape, 0, device=device, dtype=dtype)
-            var = full(shape, 1, device=device, dtype=dtype)
+            mean = full(shape, 0.0, device=device, dtype=dtype)
+            var = full(shape, 1.0, device=device, dtype=dtype)
             count = full((), 0, device=device, dtype=int64)
         self.register_buffer("running_mean", mean)
         self.register_buffer("running_var", var)
@@ -105,9 +106,7 @@ class _NormBase(Module):
             if key not in state_dict:  # saved before the counter existed
                 count = self.num_batches_tracked
                 state_dict[key] = (
-                    count
-                    if count is not None and not count.is_meta
-                    else full((), 0, dtype=int64)
+                    count if count is not None and not count.is_meta else full((), 0, dtype=int64)
                 )
         super()._load_from_state_dict(
             state_dict,
@@ -121,7 +120,7 @@ class _NormBase(Module):
 
 
 class _BatchNorm(_NormBase):
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         mean, var = self.running_mean, self.running_var

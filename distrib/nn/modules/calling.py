@@ -46,7 +46,7 @@ class CallMixin(ModuleBase):
         with_kwargs: bool = False,
         always_call: bool = False,
     ) -> RemovableHandle:
-        """Call `hook(module, args, output)` after `forward`; with `always_call` also when it raised."""
+        """Call `hook(module, args, output)` after `forward`; `always_call`: even if it raised."""
         extra = ["_forward_hooks_with_kwargs", "_forward_hooks_always_called"]
         handle = self._register("_forward_hooks", hook, prepend, extra)
         if with_kwargs:
@@ -73,7 +73,7 @@ class CallMixin(ModuleBase):
         return self._register("_backward_hooks", hook)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known."""
+        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known."""
         self._one_kind(full=True)
         return self._register("_backward_hooks", hook, prepend)
 
@@ -112,7 +112,8 @@ class CallMixin(ModuleBase):
             if watch is not None:
                 if not isinstance(result, (Tensor, tuple)):
                     warnings.warn(
-                        "For backward hooks to be called, module output should be a Tensor or a tuple of "
+                        "For backward hooks to be called, module output should be a Tensor or a "
+                        "tuple of "
                         f"Tensors but received {type(result)}",
                         stacklevel=3,
                     )
@@ -194,7 +195,6 @@ class CallMixin(ModuleBase):
         self._maybe_warn_non_full_backward_hook(args, result, node)
 
     def _maybe_warn_non_full_backward_hook(self, inputs: Any, result: Any, node: Any) -> None:
-        advice = "Please use register_full_backward_hook to get the documented behavior."
         if not isinstance(result, Tensor):
             plain = isinstance(result, tuple) and all(isinstance(r, Tensor) for r in result)
             what = (
@@ -202,23 +202,26 @@ class CallMixin(ModuleBase):
                 if plain
                 else "does not return a single Tensor or a tuple of Tensors"
             )
-            _deprecated(f"Using non-full backward hooks on a Module that {what} is deprecated and "
-                        f"will be removed in future versions. This hook will be missing some of the "
-                        f"grad_output. {advice}")  # fmt: skip
-            return
-        if not all(isinstance(i, Tensor) for i in inputs):
-            _deprecated("Using non-full backward hooks on a Module that does not take as input a "
-                        "single Tensor or a tuple of Tensors is deprecated and will be removed in "
-                        f"future versions. This hook will be missing some of the grad_input. {advice}")  # fmt: skip
-            return
-        following = {n[0] for n in node.next_functions}
-        if following != {i.grad_fn for i in inputs if i.grad_fn is not None}:
-            _deprecated("Using a non-full backward hook when the forward contains multiple autograd "
-                        "Nodes is deprecated and will be removed in future versions. This hook will be "
-                        f"missing some grad_input. {advice}")  # fmt: skip
+            _deprecated(
+                "non-full backward hooks on a Module that " + what, "some of the grad_output"
+            )
+        elif not all(isinstance(i, Tensor) for i in inputs):
+            what = "does not take as input a single Tensor or a tuple of Tensors"
+            _deprecated(
+                "non-full backward hooks on a Module that " + what, "some of the grad_input"
+            )
+        elif {n[0] for n in node.next_functions} != {i.grad_fn for i in inputs if i.grad_fn}:
+            what = "a non-full backward hook when the forward contains multiple autograd Nodes"
+            _deprecated(what, "some grad_input")
 
     forward: Callable[..., Any]
 
 
-def _deprecated(message: str) -> None:
-    warnings.warn(message, FutureWarning, stacklevel=5)
+def _deprecated(what: str, missing: str) -> None:
+    warnings.warn(
+        f"Using {what} is deprecated and will be removed in future versions. This hook will be "
+        f"missing {missing}. Please use register_full_backward_hook to get the documented "
+        "behavior.",
+        FutureWarning,
+        stacklevel=5,
+    )

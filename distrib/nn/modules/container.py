@@ -298,7 +298,7 @@ class ModuleDict(Module):
         return self._modules.values()
 
     def update(self, modules: Any) -> None:
-        """Add or replace modules from a mapping or from (name, module) pairs; TypeError if it is neither."""
+        """Add or replace modules from a mapping or (name, module) pairs; TypeError otherwise."""
         if not isinstance(modules, Iterable):
             raise TypeError(
                 "ModuleDict.update should be called with an "
@@ -311,7 +311,8 @@ class ModuleDict(Module):
         for j, pair in enumerate(modules):
             if not isinstance(pair, Iterable):
                 raise TypeError(
-                    f"ModuleDict update sequence element #{j} should be Iterable; is{type(pair).__name__}"
+                    f"ModuleDict update sequence element #{j} should be Iterable; "
+                    f"is{type(pair).__name__}"
                 )
             pair = tuple(pair)
             if len(pair) != 2:

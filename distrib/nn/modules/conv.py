@@ -187,7 +187,7 @@ class _Forward(_ConvNd):
             padding = self._sizes(0)
         return self._conv(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return self._conv_forward(input, self.weight, self.bias)
 
 
@@ -270,7 +270,8 @@ class _ConvTransposeNd(_ConvNd):
             wanted = wanted[lead:]
         if len(wanted) != num_dims:
             raise ValueError(
-                f"ConvTranspose{num_dims}D: for {input.dim()}D input, output_size must have {num_dims} "
+                f"ConvTranspose{num_dims}D: for {input.dim()}D input, output_size must have "
+                f"{num_dims} "
                 f"or {lead + num_dims} elements (got {len(wanted)})"
             )
         low = [
@@ -288,7 +289,7 @@ class _ConvTransposeNd(_ConvNd):
             )
         return [size - a for size, a in zip(wanted, low, strict=True)]
 
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Any:
         return self._conv(
             input,
             self.weight,

@@ -45,7 +45,7 @@ class ConvertMixin(ModuleBase):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and cast in place: `to(device, dtype)`, `to(dtype)`, `to(tensor)`, `to(memory_format=...)`.
+        """Move and cast in place: by device, dtype, both, another tensor, or memory_format.
 
         Only floating-point and complex tensors are cast; TypeError for another dtype.
         """
@@ -58,8 +58,10 @@ class ConvertMixin(ModuleBase):
                 )
             if dtype.is_complex:
                 warnings.warn(
-                    "Complex modules are a new feature under active development whose design may change, and "
-                    "some modules might not work as expected when using complex tensors as parameters or "
+                    "Complex modules are a new feature under active development whose design may "
+                    "change, and "
+                    "some modules might not work as expected when using complex tensors as "
+                    "parameters or "
                     "buffers.",
                     stacklevel=2,
                 )
@@ -75,7 +77,8 @@ class ConvertMixin(ModuleBase):
                 if "meta" not in str(error):
                     raise
                 raise NotImplementedError(
-                    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+                    "Cannot copy out of meta tensor; no data! Please use "
+                    "torch.nn.Module.to_empty() instead of "
                     "torch.nn.Module.to() when moving module from meta to a different device."
                 ) from None
 
@@ -127,7 +130,7 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
     memory_format = kwargs.pop("memory_format", None)
     kwargs.pop("copy", None)
     first = args[0] if args else None
-    names = ("device", "dtype", "non_blocking", "copy")
+    names: tuple[str, ...] = ("device", "dtype", "non_blocking", "copy")
     if isinstance(first, Tensor) or "tensor" in kwargs or "other" in kwargs:
         other: Any = first if args else kwargs.pop("tensor", None) or kwargs.pop("other")
         blocking = args[1] if len(args) > 1 else kwargs.get("non_blocking", False)
@@ -136,7 +139,7 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
         names = ("dtype", "non_blocking", "copy")
     if len(args) > len(names) or any(n in kwargs for n in names[: len(args)]):
         raise TypeError("to() received an invalid combination of arguments")
-    found = {"device": None, "dtype": None, "non_blocking": False, "copy": False}
+    found: dict[str, Any] = {"device": None, "dtype": None, "non_blocking": False, "copy": False}
     for name, value in (*zip(names, args, strict=False), *kwargs.items()):
         if name not in found:
             raise TypeError(f"to() got an unexpected keyword argument '{name}'")

@@ -78,7 +78,9 @@ def _has_any_global_hook() -> bool:
     return any(_GLOBAL_CALL_HOOKS)
 
 
-def _register_global(hooks: "OrderedDict[int, Hook]", hook: Hook, extra: Any = None) -> RemovableHandle:
+def _register_global(
+    hooks: "OrderedDict[int, Hook]", hook: Hook, extra: Any = None
+) -> RemovableHandle:
     handle = ModuleHandle(hooks, extra_dict=extra)
     hooks[handle.id] = hook
     _settle_globals()
@@ -120,7 +122,7 @@ def register_module_backward_hook(hook: Hook) -> RemovableHandle:
 
 
 def register_module_full_backward_hook(hook: Hook) -> RemovableHandle:
-    """Call `hook(module, grad_input, grad_output)` when the gradients of a module's inputs are known."""
+    """Call `hook(module, grad_input, grad_output)` when a module's input gradients are known."""
     return _register_global_backward(hook, full=True)
 
 
@@ -130,7 +132,7 @@ def register_module_full_backward_pre_hook(hook: Hook) -> RemovableHandle:
 
 
 def register_module_parameter_registration_hook(hook: Hook) -> RemovableHandle:
-    """Call `hook(module, name, parameter)` when a parameter is registered; it may return another."""
+    """Call `hook(module, name, parameter)` at registration; it may return another one."""
     return _register_global(_global_parameter_registration_hooks, hook)
 
 
@@ -241,7 +243,8 @@ class BackwardHook:
             self.grad_outputs = None
             return
         warnings.warn(
-            "Full backward hook is firing when gradients are computed with respect to module outputs "
+            "Full backward hook is firing when gradients are computed with respect to module "
+            "outputs "
             "since no inputs require gradients. See "
             "https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html"
             "#torch.nn.Module.register_full_backward_hook for more details.",
@@ -254,7 +257,8 @@ class BackwardHook:
                 isinstance(changed, tuple) and all(g is None for g in changed)
             ):
                 raise RuntimeError(
-                    "Backward hook for Modules where no input requires gradient should always return None "
+                    "Backward hook for Modules where no input requires gradient should always "
+                    "return None "
                     "or None for all gradients."
                 )
         self.grad_outputs = None

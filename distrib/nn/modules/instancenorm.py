@@ -30,7 +30,7 @@ class _InstanceNorm(_NormBase):
     def _get_no_batch_dim(self) -> int:
         raise NotImplementedError
 
-    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+    def _apply_instance_norm(self, input: Tensor) -> Any:
         return F.instance_norm(
             input,
             self.running_mean,
@@ -63,10 +63,14 @@ class _InstanceNorm(_NormBase):
             if found:
                 names = " and ".join(f'"{k}"' for k in found)
                 error_msgs.append(
-                    f"Unexpected running stats buffer(s) {names} for {self.__class__.__name__} with "
-                    "track_running_stats=False. If state_dict is a checkpoint saved before 0.4.0, this may be "
-                    f"expected because {self.__class__.__name__} does not track running stats by default "
-                    f"since 0.4.0. Please remove these keys from state_dict. If the running stats are actually "
+                    f"Unexpected running stats buffer(s) {names} for {self.__class__.__name__} "
+                    "with "
+                    "track_running_stats=False. If state_dict is a checkpoint saved before "
+                    "0.4.0, this may be "
+                    f"expected because {self.__class__.__name__} does not track running stats by "
+                    "default "
+                    "since 0.4.0. Please remove these keys from state_dict. If the running "
+                    "stats are actually "
                     "needed, instead set track_running_stats=True in "
                     f"{self.__class__.__name__} to enable them. See the documentation of "
                     f"{self.__class__.__name__} for details."
@@ -83,7 +87,7 @@ class _InstanceNorm(_NormBase):
             error_msgs,
         )
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         self._check_input_dim(input)
         no_batch = self._get_no_batch_dim()
         dim = input.dim() - no_batch
@@ -100,9 +104,8 @@ class _InstanceNorm(_NormBase):
                 stacklevel=2,
             )
         if input.dim() == no_batch:
-            batch: Tensor = input.unsqueeze(0)
-            result: Tensor = self._apply_instance_norm(batch).squeeze(0)
-            return result
+            batch: Any = input
+            return self._apply_instance_norm(batch.unsqueeze(0)).squeeze(0)
         return self._apply_instance_norm(input)
 
 

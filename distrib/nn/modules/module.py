@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from distrib.nn.modules import hooks as _h
-from distrib.nn.modules.base import ModuleBase
 from distrib.nn.modules.calling import CallMixin
 from distrib.nn.modules.convert import ConvertMixin
 from distrib.nn.modules.hooks import (
@@ -75,9 +74,7 @@ class Module(CallMixin, StateMixin, ConvertMixin, TraverseMixin):
             name = f"{type(self).__name__}.__init__()"
             if kwargs:
                 raise TypeError(f"{name} got an unexpected keyword argument '{next(iter(kwargs))}'")
-            raise TypeError(
-                f"{name} takes 1 positional argument but {len(args) + 1} were given"
-            )
+            raise TypeError(f"{name} takes 1 positional argument but {len(args) + 1} were given")
         d = self.__dict__
         d["training"] = True
         for name in _REGISTRIES:
@@ -141,8 +138,10 @@ class Module(CallMixin, StateMixin, ConvertMixin, TraverseMixin):
                 )
             if param.grad_fn is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
-                    "explicitly. To express '{name}' as a function of another Tensor, compute the value in "
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
+                    "be created "
+                    "explicitly. To express '{name}' as a function of another Tensor, compute "
+                    "the value in "
                     "the forward() method."
                 )
             param = replaced(_h._global_parameter_registration_hooks, self, name, param)

@@ -18,16 +18,14 @@ class LocalResponseNorm(Module):
 
     __constants__ = ["size", "alpha", "beta", "k"]
 
-    def __init__(
-        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-    ) -> None:
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
         self.size = size
         self.alpha = alpha
         self.beta = beta
         self.k = k
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self) -> str:
@@ -35,20 +33,21 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """LocalResponseNorm of (N, C, H, W) as PyTorch has it: channel 0 counts in every later window too."""
+    """LocalResponseNorm of (N, C, H, W); as in PyTorch, channel 0 stays in all later windows."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__(size, alpha, beta, k)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         if input.dim() != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
         reach, num = int((self.size - 1) / 2 + 1), input.size(1)
-        windows = [[float(abs(i - c) < reach or 0 == i < c) for i in range(num)] for c in range(num)]
-        squares = (input * input).flatten(2)
-        sums = input.new_tensor(windows).matmul(squares).view_as(input)
-        result: Tensor = input * (sums * (self.alpha / self.size) + self.k) ** -self.beta
-        return result
+        windows = [
+            [float(abs(i - c) < reach or 0 == i < c) for i in range(num)] for c in range(num)
+        ]
+        x: Any = input
+        sums = x.new_tensor(windows).matmul((x * x).flatten(2)).view_as(x)
+        return x * (sums * (self.alpha / self.size) + self.k) ** -self.beta
 
 
 def _shape(normalized_shape: Any) -> tuple[int, ...]:
@@ -91,7 +90,7 @@ class LayerNorm(Module):
             if self.bias is not None:
                 init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -141,7 +140,7 @@ class GroupNorm(Module):
             if self.bias is not None:
                 init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -152,7 +151,7 @@ class GroupNorm(Module):
 
 
 class RMSNorm(Module):
-    """Divides by the root mean square over the last dimensions; `eps=None` is the dtype's epsilon."""
+    """Divides by the root mean square over the last dimensions; `eps=None`: the dtype's."""
 
     __constants__ = ["normalized_shape", "eps", "elementwise_affine"]
 
@@ -179,11 +178,10 @@ class RMSNorm(Module):
         if self.elementwise_affine:
             init.ones_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )

@@ -37,7 +37,7 @@ class _PadNd(Module):
         super().__init__()
         self.padding = _ntuple(2 * self._num_dims)(padding)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.pad(input, self.padding, self._mode)
 
     def extra_repr(self) -> str:
@@ -47,7 +47,7 @@ class _PadNd(Module):
 class _CircularPadNd(_PadNd):
     _mode = "circular"
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         _check_dim(input, (self._num_dims + 1, self._num_dims + 2))
         return super().forward(input)
 
@@ -81,7 +81,7 @@ class _ConstantPadNd(Module):
         self.value = value
         self.padding = _ntuple(2 * self._num_dims)(padding)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.pad(input, self.padding, "constant", self.value)
 
     def extra_repr(self) -> str:

@@ -95,7 +95,7 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """A dict whose tensors are registered as parameters; keys of a plain mapping are taken sorted."""
+    """A dict whose tensors are registered as parameters; a plain mapping is taken sorted."""
 
     def __init__(self, parameters: Any = None) -> None:
         super().__init__()
@@ -222,7 +222,8 @@ class ParameterDict(Module):
                 pair = tuple(pair)
                 if len(pair) != 2:
                     raise ValueError(
-                        f"ParameterDict update sequence element #{j} has length {len(pair)}; 2 is required"
+                        f"ParameterDict update sequence element #{j} has length {len(pair)}; 2 "
+                        "is required"
                     )
                 self[pair[0]] = pair[1]
 

@@ -117,9 +117,7 @@ class MaxUnpool1d(_MaxUnpoolNd):
     def _sizes(self, value: Any) -> tuple[int, ...]:
         return _single(value)
 
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, indices: Tensor, output_size: list[int] | None = None) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         return F.max_unpool1d(input, indices, *sizes, output_size)
 
@@ -130,9 +128,7 @@ class MaxUnpool2d(_MaxUnpoolNd):
     def _sizes(self, value: Any) -> tuple[int, ...]:
         return _pair(value)
 
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, indices: Tensor, output_size: list[int] | None = None) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         return F.max_unpool2d(input, indices, *sizes, output_size)
 
@@ -143,9 +139,7 @@ class MaxUnpool3d(_MaxUnpoolNd):
     def _sizes(self, value: Any) -> tuple[int, ...]:
         return _triple(value)
 
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, indices: Tensor, output_size: list[int] | None = None) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         return F.max_unpool3d(input, indices, *sizes, output_size)
 
@@ -178,7 +172,7 @@ class AvgPool1d(_AvgPoolNd):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         return F.avg_pool1d(input, *sizes, self.ceil_mode, self.count_include_pad)
 
@@ -214,7 +208,7 @@ class _AvgPoolMany(_AvgPoolNd):
 class AvgPool2d(_AvgPoolMany):
     """The mean of windows of (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         options = (self.ceil_mode, self.count_include_pad, self.divisor_override)
         return F.avg_pool2d(input, *sizes, *options)
@@ -223,7 +217,7 @@ class AvgPool2d(_AvgPoolMany):
 class AvgPool3d(_AvgPoolMany):
     """The mean of windows of (N, C, D, H, W) or (C, D, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         sizes = (self.kernel_size, self.stride, self.padding)
         options = (self.ceil_mode, self.count_include_pad, self.divisor_override)
         return F.avg_pool3d(input, *sizes, *options)
@@ -315,21 +309,21 @@ class _LPPoolNd(Module):
 class LPPool1d(_LPPoolNd):
     """The p-norm of windows of (N, C, L) or (C, L)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.lp_pool1d(input, *self._arguments())
 
 
 class LPPool2d(_LPPoolNd):
     """The p-norm of windows of (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.lp_pool2d(input, *self._arguments())
 
 
 class LPPool3d(_LPPoolNd):
     """The p-norm of windows of (N, C, D, H, W) or (C, D, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.lp_pool3d(input, *self._arguments())
 
 
@@ -380,19 +374,19 @@ class _AdaptiveAvgPoolNd(Module):
 class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has a given length."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.adaptive_avg_pool1d(input, self.output_size)
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has a given height and width."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has a given size."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.adaptive_avg_pool3d(input, self.output_size)

@@ -1,4 +1,4 @@
-"""The dicts behind `_parameters`, `_buffers` and `_modules`: writes also land in the module's `__dict__`."""
+"""The dicts behind `_parameters`, `_buffers`, `_modules`, mirrored into the module's `__dict__`."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ _ABSENT = object()
 
 
 class Registry(dict[str, Any]):
-    """A dict whose entries are mirrored into its module's instance dict, where attribute lookup finds them first.
+    """A dict whose writes also land in its module's instance dict, where lookup finds them first.
 
     The module is held weakly, so that dropping the last reference to it frees its memory at once.
     """
@@ -61,7 +61,6 @@ class Registry(dict[str, Any]):
         if name not in self:
             self[name] = default
         return self[name]
-
 
     def move_to_end(self, name: str, last: bool = True) -> None:
         """Move an entry to the end, or to the front, of the order."""

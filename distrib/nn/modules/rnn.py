@@ -90,18 +90,21 @@ class RNNBase(Module):
 
     def _check_options(self, dropout: Any) -> None:
         if (
-            not isinstance(dropout, numbers.Number)
+            isinstance(dropout, bool)
+            or not isinstance(dropout, numbers.Number)
             or not 0 <= self.dropout <= 1
-            or isinstance(dropout, bool)
         ):
             raise ValueError(
-                "dropout should be a number in range [0, 1] representing the probability of an element being "
+                "dropout should be a number in range [0, 1] representing the probability of an "
+                "element being "
                 "zeroed"
             )
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
-                f"num_layers greater than 1, but got dropout={dropout} and num_layers={self.num_layers}",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero "
+                "dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and "
+                f"num_layers={self.num_layers}",
                 stacklevel=4,
             )
         if not isinstance(self.hidden_size, int):
@@ -146,7 +149,8 @@ class RNNBase(Module):
         if input.dtype != weight.dtype:
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
-                f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+                f"Convert input: input.to({weight.dtype}), or convert model: "
+                f"model.to({input.dtype})"
             )
         expected = 2 if batch_sizes is not None else 3
         if input.dim() != expected:
@@ -157,9 +161,11 @@ class RNNBase(Module):
                 f"got {input.size(-1)}"
             )
 
-    def _expected_size(self, input: Tensor, batch_sizes: Tensor | None, width: int) -> tuple[int, ...]:
+    def _expected_size(
+        self, input: Tensor, batch_sizes: Tensor | None, width: int
+    ) -> tuple[int, ...]:
         if batch_sizes is not None:
-            batch = int(batch_sizes[0])
+            batch = int(batch_sizes._a[0])
         else:
             batch = input.size(0 if self.batch_first else 1)
         return self.num_layers * (2 if self.bidirectional else 1), batch, width
@@ -194,7 +200,8 @@ class RNNBase(Module):
         if input.dim() not in (2, 3):
             tail = " tensor" if self.mode.startswith("RNN") else ""
             raise ValueError(
-                f"{self._get_name()}: Expected input to be 2D or 3D, got {input.dim()}D{tail} instead"
+                f"{self._get_name()}: Expected input to be 2D or 3D, got {input.dim()}D{tail} "
+                "instead"
             )
         if hx is None:
             return
@@ -203,16 +210,17 @@ class RNNBase(Module):
             return
         kind = "batched 3-D" if input.dim() == 3 else "unbatched 2-D"
         if self.mode == "LSTM":
-            got = f"hx and cx should also be {input.dim()}-D but got ({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
+            got = f"hx and cx should also be {input.dim()}-D but got "
+            got += f"({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
         else:
             got = f"hx should also be {input.dim()}-D but got {hx.dim()}-D tensor"
         raise RuntimeError(f"For {kind} input, {got}")
 
-    def _zeros(self, input: Tensor, batch_sizes: Tensor | None) -> Any:
-        hidden: Tensor = input.new_zeros(self.get_expected_hidden_size(input, batch_sizes))
+    def _zeros(self, input: Any, batch_sizes: Tensor | None) -> Any:
+        hidden: Any = input.new_zeros(self.get_expected_hidden_size(input, batch_sizes))
         if self.mode != "LSTM":
             return hidden
-        cell: Tensor = input.new_zeros(self._expected_size(input, batch_sizes, self.hidden_size))
+        cell: Any = input.new_zeros(self._expected_size(input, batch_sizes, self.hidden_size))
         return hidden, cell
 
     def forward(self, input: Any, hx: Any = None) -> Any:

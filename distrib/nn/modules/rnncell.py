@@ -77,7 +77,8 @@ class RNNCellBase(Module):
         for i, state in enumerate(states):
             if input.size(0) != state.size(0):
                 raise RuntimeError(
-                    f"Input batch size {input.size(0)} doesn't match hidden{i} batch size {state.size(0)}"
+                    f"Input batch size {input.size(0)} doesn't match hidden{i} batch size "
+                    f"{state.size(0)}"
                 )
             if state.size(1) != self.hidden_size:
                 raise RuntimeError(

@@ -1,5 +1,7 @@
 """PixelShuffle, PixelUnshuffle, ChannelShuffle."""
 
+from typing import Any
+
 from distrib.nn import functional as F
 from distrib.nn.modules.module import Module
 from distrib.tensor import Tensor
@@ -16,7 +18,7 @@ class PixelShuffle(Module):
         super().__init__()
         self.upscale_factor = upscale_factor
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.pixel_shuffle(input, self.upscale_factor)
 
     def extra_repr(self) -> str:
@@ -32,7 +34,7 @@ class PixelUnshuffle(Module):
         super().__init__()
         self.downscale_factor = downscale_factor
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.pixel_unshuffle(input, self.downscale_factor)
 
     def extra_repr(self) -> str:
@@ -48,7 +50,7 @@ class ChannelShuffle(Module):
         super().__init__()
         self.groups = groups
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.channel_shuffle(input, self.groups)
 
     def extra_repr(self) -> str:

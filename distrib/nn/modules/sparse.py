@@ -13,9 +13,7 @@ from distrib.tensor import Tensor
 __all__ = ["Embedding", "EmbeddingBag"]
 
 
-def _row(
-    padding_idx: int | None, num_embeddings: int, name: str = "Padding_idx"
-) -> int | None:
+def _row(padding_idx: int | None, num_embeddings: int, name: str = "Padding_idx") -> int | None:
     """The padding row counted from the front."""
     if padding_idx is None:
         return None
@@ -56,7 +54,8 @@ class _Table(Module):
     def _fill_padding_idx_with_zero(self) -> None:
         if self.padding_idx is not None:
             with no_grad():
-                self.weight[self.padding_idx].fill_(0)
+                weight: Any = self.weight
+                weight[self.padding_idx].fill_(0)
 
 
 class Embedding(_Table):
@@ -104,7 +103,7 @@ class Embedding(_Table):
             self.reset_parameters()
         self.sparse = sparse
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         return F.embedding(
             input,
             self.weight,
@@ -206,7 +205,7 @@ class EmbeddingBag(_Table):
         input: Tensor,
         offsets: Tensor | None = None,
         per_sample_weights: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Any:
         return F.embedding_bag(
             input,
             self.weight,

@@ -35,7 +35,7 @@ class StateMixin(ModuleBase):
     """Saving and loading of parameters, buffers and extra state under PyTorch's keys."""
 
     def get_extra_state(self) -> Any:
-        """Anything to store in `state_dict()` beside tensors; override together with `set_extra_state`."""
+        """Anything else to store in `state_dict()`; override it together with `set_extra_state`."""
         raise RuntimeError(_EXTRA_UNREACHED.format("get_extra_state"))
 
     def set_extra_state(self, state: Any) -> None:
@@ -56,7 +56,7 @@ class StateMixin(ModuleBase):
     def state_dict(
         self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
-        """An OrderedDict of parameters and persistent buffers by name, with `_metadata` of versions.
+        """Parameters and persistent buffers by name, in an OrderedDict with `_metadata`.
 
         >>> from distrib import nn
         >>> list(nn.Sequential(nn.Linear(2, 3)).state_dict())
@@ -126,7 +126,7 @@ class StateMixin(ModuleBase):
         return self._add_hook("_load_state_dict_pre_hooks", _PreHook(hook, with_module))
 
     def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
+        """Call `hook(module, *arguments of _load_from_state_dict)` before this module is loaded."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
@@ -143,10 +143,9 @@ class StateMixin(ModuleBase):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        found = (missing_keys, unexpected_keys, error_msgs)
         for hook in (self.__dict__.get("_load_state_dict_pre_hooks") or {}).values():
-            hook(
-                self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-            )  # fmt: skip
+            hook(self, state_dict, prefix, local_metadata, strict, *found)
         state = {
             name: value
             for name, value in (*self._parameters.items(), *self._buffers.items())
@@ -168,22 +167,27 @@ class StateMixin(ModuleBase):
     def _load_one(self, name: str, key: str, own: Any, given: Any, assign: bool) -> str | None:
         if not isinstance(given, Tensor):
             return (
-                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object '
+                f'While copying the parameter named "{key}", expected torch.Tensor or '
+                "Tensor-like object "
                 f"from checkpoint but received {type(given)}"
             )
         lazy = is_lazy(own)
         if not lazy and own.dim() == 0 and given.dim() == 1 and given.shape[0] == 1:
-            given = given[0]  # PyTorch 0.3 saved 0-d values so
+            given = given.select(0, 0)  # PyTorch 0.3 saved 0-d values so
         if not lazy and given.shape != own.shape:
             return (
-                f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
+                f"size mismatch for {key}: copying a param with shape {given.shape} from "
+                "checkpoint, "
                 f"the shape in current model is {own.shape}."
             )
         if not lazy and own.is_meta and not given.is_meta and not assign:
             warnings.warn(
-                f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
-                "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the "
-                "state dictionary to their corresponding key in the module instead of copying them in place?)",
+                f"for {key}: copying from a non-meta parameter in the checkpoint to a meta "
+                "parameter in the "
+                "current model, which is a no-op. (Did you mean to pass `assign=True` to assign "
+                "items in the "
+                "state dictionary to their corresponding key in the module instead of copying "
+                "them in place?)",
                 stacklevel=6,
             )
         try:
@@ -194,8 +198,10 @@ class StateMixin(ModuleBase):
                     own.copy_(given)
         except Exception as error:
             return (
-                f'While copying the parameter named "{key}", whose dimensions in the model are {own.shape} '
-                f"and whose dimensions in the checkpoint are {given.shape}, an exception occurred : "
+                f'While copying the parameter named "{key}", whose dimensions in the model '
+                f"are {own.shape} "
+                f"and whose dimensions in the checkpoint are {given.shape}, an exception "
+                "occurred : "
                 f"{error.args}."
             )
         return None
@@ -247,14 +253,16 @@ class StateMixin(ModuleBase):
         for hook in (self.__dict__.get("_load_state_dict_post_hooks") or {}).values():
             if hook(self, keys) is not None:
                 raise AssertionError(
-                    "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to "
-                    "return new values, if incompatible_keys need to be modified, it should be done inplace."
+                    "Hooks registered with ``register_load_state_dict_post_hook`` are not "
+                    "expected to "
+                    "return new values, if incompatible_keys need to be modified, it should be "
+                    "done inplace."
                 )
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Copy (or with `assign` take over) the tensors of `state_dict()`; RuntimeError lists all that differ.
+        """Copy in (or with `assign` take over) saved tensors; RuntimeError lists all that differ.
 
         With `strict=False` missing and unexpected keys are only returned.
         """

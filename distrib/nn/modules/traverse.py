@@ -17,7 +17,7 @@ class TraverseMixin(ModuleBase):
     def named_modules(
         self, memo: "set[Module] | None" = None, prefix: str = "", remove_duplicate: bool = True
     ) -> "Iterator[tuple[str, Module]]":
-        """This module and all submodules with their dotted names; each once if `remove_duplicate`."""
+        """This module and all submodules with dotted names; each once if `remove_duplicate`."""
         seen: set[Any] = set() if memo is None else memo
         if self in seen:
             return

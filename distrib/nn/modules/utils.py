@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
-__all__ = ["consume_prefix_in_state_dict_if_present"]
+from distrib.ops.creation import empty, full
+
+__all__ = ["consume_prefix_in_state_dict_if_present", "empty", "full"]
 
 
 def _ntuple(n: int, name: str = "parse") -> Callable[[Any], tuple[Any, ...]]:

@@ -52,7 +52,8 @@ class PackedSequence(PackedSequence_):
             data, batch_sizes = data
         if batch_sizes.device.type != "cpu":
             raise ValueError(
-                "batch_sizes should always be on CPU. Instances of PackedSequence should never be created "
+                "batch_sizes should always be on CPU. Instances of PackedSequence should never "
+                "be created "
                 "manually. They should be instantiated by functions like pack_sequence and "
                 "pack_padded_sequences in nn.utils.rnn. "
                 "https://pytorch.org/docs/stable/nn.html#torch.nn.utils.rnn.pack_sequence"
@@ -172,12 +173,15 @@ def pack_padded_sequence(
         raise RuntimeError("Cannot pack empty tensors.")
     if sizes.min() <= 0:
         raise RuntimeError(
-            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
+            "that is <= 0"
         )
     if (np.diff(sizes) > 0).any():
         raise RuntimeError(
-            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement "
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+            "You can pass "
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep "
+            "this requirement "
             "if you do not need ONNX exportability."
         )
     if batch_first:
@@ -206,13 +210,14 @@ def pad_packed_sequence(
     padding_value: float = 0.0,
     total_length: int | None = None,
 ) -> tuple[Any, Tensor]:
-    """(padded sequences, lengths) of a packed sequence; ValueError if `total_length` is too short."""
+    """(padded sequences, lengths); ValueError if `total_length` is too short."""
     batch_sizes = sequence.batch_sizes._a
     steps = len(batch_sizes)
     if total_length is not None:
         if total_length < steps:
             raise ValueError(
-                "Expected total_length to be at least the length of the longest sequence in input, but got "
+                "Expected total_length to be at least the length of the longest sequence in "
+                "input, but got "
                 f"total_length={total_length} and max sequence length being {steps}"
             )
         steps = total_length
@@ -251,7 +256,9 @@ def pad_sequence(
     if not items:
         raise RuntimeError("received an empty list of sequences")
     if padding_side not in ("left", "right"):
-        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+        raise RuntimeError(
+            f"Expected padding_side to be one of left or right, but got {padding_side}."
+        )
     longest = max(s.size(0) for s in items)
     rest = items[0].shape[1:]
     rows = []

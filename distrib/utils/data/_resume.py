@@ -43,7 +43,8 @@ class Cursor:
         self.seeded = True  # whether the epoch began with the draw of base_seed
         self.streams: dict[str, Any] = {}  # generator states from before the first draw
         self.epoch: int | None = None  # of a sampler with set_epoch
-        self.consumed: int | None = None  # samples that all ranks have read: DistributedSampler
+        # DistributedSampler: samples that the ranks had read before the number of ranks changed
+        self.consumed: int | None = None
         self.datasets: dict[int, Any] = {}  # by worker: the state of a stateful dataset
         self.exhausted: list[int] = []  # workers at the end of their iterable dataset
         self.turn = 0  # the worker whose batch is next
@@ -61,13 +62,15 @@ class Cursor:
         if self.finished:
             return out
         out.update((k, getattr(self, k)) for k in self.__slots__ if k != "finished")
+        # whether the sampler has drawn: workers are given tasks ahead
+        out["begun"] = self.num_workers > 0 or self.num_yielded > 0
         out["datasets"] = dict(self.datasets)
         if loader.num_workers == 0 and stateful(loader.dataset):
             out["datasets"] = {0: loader.dataset.state_dict()}
         if self.consumed is not None:
-            replicas, size = loader.sampler.num_replicas, loader.batch_size
-            assert size is not None
-            out["consumed"] = self.consumed + self.num_yielded * size * replicas
+            assert loader.batch_size is not None
+            out["replicas"] = loader.sampler.num_replicas
+            out["batch"] = loader.batch_size * out["replicas"]
         return out
 
 
@@ -148,8 +151,10 @@ class Epoch:
             loader.sampler.set_epoch(cursor.epoch)
         skip = cursor.num_yielded
         if cursor.consumed is not None and _by_samples(loader):
+            if loader.sampler.num_replicas != state["replicas"]:
+                cursor.consumed += skip * state["batch"]
+                skip = cursor.num_yielded = 0
             loader.sampler._resume_at(cursor.consumed)
-            skip = cursor.num_yielded = 0
         now = random.default_generator.get_state()
         for name, generator in streams.items():
             if name in cursor.streams:
@@ -172,8 +177,8 @@ class Epoch:
                     f"DataLoader.load_state_dict: the state is {skip} batches into the epoch, "
                     f"but the sampler has {passed}"
                 )
-            # one ahead: a sampler draws its order at its first index, which must be before `now`
-            self.indices = chain(list(islice(indices, 1)), indices)
+            # one ahead: a sampler draws its order at its first index, which had been before `now`
+            self.indices = chain(list(islice(indices, int(state["begun"]))), indices)
         # The program's own stream goes on from where the program has set it.
         random.default_generator.set_state(now)
 

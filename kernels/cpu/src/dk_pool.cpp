@@ -24,9 +24,9 @@ static void max_plane(const Window& Wn, const T* x, T* y, std::uint8_t* arg) {
 #pragma omp simd
             for (idx w = 0; w < OW; w++) {
                 T m = p[2 * w], v = p[2 * w + 1];
-                int a = 0;
-                bool up = !(v <= m);
-                m = up && (v > m || v != v) ? v : m, a = up && (v > m || v == m || v != v) ? 1 : 0;
+                bool up = v > m || v != v;
+                m = up ? v : m;
+                int a = up;
                 v = q[2 * w];
                 up = v > m || v != v;
                 m = up ? v : m, a = up ? 2 : a;

@@ -253,10 +253,14 @@ def _forking() -> Iterator[None]:
 
 def start(loader: DataLoader[Any], base_seed: int, dataset_states: dict[int, Any]) -> Pool:
     """The worker processes for an iterator of a loader."""
+    # what workers need is imported here, not in each of them
+    import multiprocessing.reduction
+
+    import numpy as np
+
+    assert np.random and multiprocessing.reduction
     context = loader.multiprocessing_context
     if context is None:
-        import multiprocessing
-
         context = multiprocessing.get_context()
     forked_here = context.get_start_method() != "forkserver"
     count = loader.num_workers

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from box import Box
+from dist_box import Box
 
 import distrib.distributed as dist
 from distrib.distributed import ReduceOp

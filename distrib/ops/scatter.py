@@ -1,0 +1,511 @@
+"""gather and scatter: indices along one dimension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..devices import xp_of
+from ..errors import DTypeError, ShapeError
+from ..tensor import Tensor, check_dim, wrap
+from .creation import as_index
+from .registry import inplace_of, method, operator, publish, with_out
+from .shape import _a
+
+xp: Any = None  # bound per array type
+
+
+def mesh(index: Any, dim: int) -> Any:
+    """The key that means: along dim the index, along all others their own position."""
+    key = []
+    for i, n in enumerate(index.shape):
+        if i == dim:
+            key.append(index)
+        else:
+            shape = [1] * index.ndim
+            shape[i] = n
+            key.append(xp.arange(n).reshape(shape))
+    return tuple(key)
+
+
+def _checked(x: Any, dim: int, index: Any, name: str, src: Any = None) -> int:
+    d = check_dim(dim, x.ndim)
+    if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
+        raise DTypeError(f"{name}(): Expected dtype int32/int64 for index")
+    if index.size == 0:
+        return d
+    if max(index.ndim, 1) != max(x.ndim, 1):
+        raise ShapeError("Index tensor must have the same number of dimensions as input tensor" if name == "gather" else "Index tensor must have the same number of dimensions as self tensor")
+    for i in range(index.ndim):
+        if i != d and x.ndim and index.shape[i] > x.shape[i]:
+            raise ShapeError(f"Size does not match at dimension {i} expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d}")
+        if src is not None and src.ndim and index.shape[i] > src.shape[i]:
+            raise ShapeError(f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d} and to be no larger size than src {list(src.shape)}")
+    if src is not None and max(src.ndim, 1) != max(index.ndim, 1):
+        raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
+    if type(index) is np.ndarray:
+        n = x.shape[d] if x.ndim else 1
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= n:
+            raise ShapeError(f"index {low if low < 0 else high} is out of bounds for dimension {d} with size {n}")
+    return d
+
+
+def _gather(x: Any, dim: int, index: Any) -> Any:
+    d = _checked(x, dim, index, "gather")
+    if x.ndim == 0:
+        return x + xp.zeros(index.shape, x.dtype)
+    if index.size == 0:
+        return xp.zeros(index.shape, x.dtype)
+    return x[mesh(index, d)] if index.ndim else x[index.reshape(1)].reshape(())
+
+
+gather_ = operator(
+    "gather", lambda input, index, *, dim: _gather(input, dim, index),
+    (lambda g, index, input_shape, dim: ungather(g, index, shape=input_shape, dim=dim), None),
+    method=False, onnx="GatherElements",
+    samples=lambda: [((_a(3, 4), np.array([[0, 2, 1], [1, 1, 0]])), {"dim": 0})],
+    ref=lambda x, index, dim: np.take_along_axis(x[:, :3], index, dim),
+)  # fmt: skip
+
+
+def _ungather(g: Any, index: Any, shape: Any, dim: int) -> Any:
+    z = xp.zeros(shape, g.dtype)
+    if index.size == 0:
+        return z
+    if len(shape) == 0 or index.ndim == 0:
+        z += xp.add.reduce(g, None) if g.ndim else g
+        return z
+    xp.add.at(z, mesh(index, dim % len(shape)), g)
+    return z
+
+
+ungather = operator(
+    "_ungather", lambda g, index, *, shape, dim: _ungather(g, index, shape, dim),
+    (lambda h, index, dim: gather_(h, index, dim=dim), None),
+    samples=lambda: [((_a(3), np.array([0, 2, 2])), {"shape": (4,), "dim": 0})],
+    ref=lambda g, index, shape, dim: np.bincount(index, g, 4),
+)  # fmt: skip
+
+
+def _index(index: Any, name: str) -> Any:
+    if not isinstance(index, Tensor):
+        raise TypeError(f"{name}(): argument 'index' must be Tensor, not {type(index).__name__}")
+    return index
+
+
+@method()
+@with_out
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """Values picked along a dimension: `out[i][j] = input[index[i][j]][j]` for dim 0."""
+    made: Tensor = gather_(input, _index(index, "gather"), dim=dim)
+    return made
+
+
+# ---- scatter -------------------------------------------------------------------------------------
+def _clip(src: Any, index: Any) -> Any:
+    """The part of src that an index covers."""
+    if src.ndim == 0 or src.shape == index.shape:
+        return src
+    return src[tuple(slice(0, n) for n in index.shape)]
+
+
+def _scatter(x: Any, index: Any, src: Any, dim: int) -> Any:
+    if src.dtype != x.dtype:
+        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    d, y = _checked(x, dim, index, "scatter", src), x.copy()
+    if index.size == 0:
+        return y
+    if x.ndim == 0:
+        y[...] = src.reshape(-1)[-1]
+    else:
+        y[mesh(index, d)] = _clip(src, index)
+    return y
+
+
+scatter_ = operator(
+    "scatter", lambda input, index, src, *, dim: _scatter(input, index, src, dim),
+    (lambda g, index, dim: cleared_(g, index, dim=dim), None,
+     lambda g, index, src_shape, dim: spread_src(g, index, shape=src_shape, dim=dim)),
+    method=False, onnx="ScatterElements",
+    samples=lambda: [((_a(3, 3), np.array([[0, 2, 1]]), _a(1, 3)), {"dim": 0})],
+    ref=lambda x, index, src, dim: _put_ref(x, index, src),
+)  # fmt: skip
+
+
+def _put_ref(x: Any, index: Any, src: Any) -> Any:
+    y = x.copy()
+    np.put_along_axis(y, index, src, 0)
+    return y
+
+
+def _clear(g: Any, index: Any, dim: int) -> Any:
+    y = g.copy()
+    if index.size:
+        if g.ndim == 0:
+            y[...] = 0
+        else:
+            y[mesh(index, dim % g.ndim)] = 0
+    return y
+
+
+cleared_ = operator(
+    "_scatter_zero", lambda g, index, *, dim: _clear(g, index, dim),
+    (lambda h, index, dim: cleared_(h, index, dim=dim), None),
+    samples=lambda: [((_a(4), np.array([0, 2])), {"dim": 0})],
+    ref=lambda g, index, dim: g * np.array([0.0, 1.0, 0.0, 1.0]),
+)  # fmt: skip
+
+
+def _spread(g: Any, index: Any, shape: Any, dim: int) -> Any:
+    part = g[mesh(index, dim % g.ndim)] if g.ndim and index.ndim else g.reshape(index.shape)
+    if tuple(index.shape) == tuple(shape):
+        return part
+    z = xp.zeros(shape, g.dtype)
+    z[tuple(slice(0, n) for n in index.shape)] = part
+    return z
+
+
+def _gather_src(h: Any, index: Any, shape: Any, dim: int) -> Any:
+    z = xp.zeros(shape, h.dtype)
+    xp.add.at(z, mesh(index, dim % len(shape)), _clip(h, index))
+    return z
+
+
+spread_src = operator(
+    "_scatter_src", lambda g, index, *, shape, dim: _spread(g, index, shape, dim),
+    (lambda h, index, g_shape, dim: collect_src(h, index, shape=g_shape, dim=dim), None),
+    samples=lambda: [((_a(4), np.array([0, 2])), {"shape": (3,), "dim": 0})],
+    ref=lambda g, index, shape, dim: np.array([g[0], g[2], 0.0]),
+)  # fmt: skip
+collect_src = operator(
+    "_collect_src", lambda h, index, *, shape, dim: _gather_src(h, index, shape, dim),
+    (lambda g, index, h_shape, dim: spread_src(g, index, shape=h_shape, dim=dim), None),
+    samples=lambda: [((_a(3), np.array([0, 2])), {"shape": (4,), "dim": 0})],
+    ref=lambda h, index, shape, dim: np.array([h[0], 0.0, h[1], 0.0]),
+)  # fmt: skip
+
+
+def _scatter_add(x: Any, index: Any, src: Any, dim: int) -> Any:
+    if src.dtype != x.dtype:
+        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    d, y = _checked(x, dim, index, "scatter_add", src), x.copy()
+    if index.size == 0:
+        return y
+    if x.ndim == 0:
+        y += xp.add.reduce(src, None) if src.ndim else src
+    else:
+        xp.add.at(y, mesh(index, d) if index.ndim else (index.reshape(1),), _clip(src, index))
+    return y
+
+
+scatter_add_ = operator(
+    "scatter_add", lambda input, index, src, *, dim: _scatter_add(input, index, src, dim),
+    (lambda g: g, None, lambda g, index, src_shape, dim: spread_src(g, index, shape=src_shape, dim=dim)),
+    method=False,
+    samples=lambda: [((_a(3), np.array([0, 2, 2, 1]), _a(5)), {"dim": 0})],
+    ref=lambda x, index, src, dim: x + np.bincount(index, src[:4], 3),
+)  # fmt: skip
+
+
+@method()
+@with_out
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy with values of src added where an index points along a dimension."""
+    made: Tensor = scatter_add_(input, _index(index, "scatter_add"), src, dim=dim)
+    return made
+
+
+@method()
+@with_out
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
+    """A copy with values of src, or one value, written where an index points along a dimension."""
+    src = value if src is None else src
+    if not isinstance(src, Tensor):
+        src = wrap(xp_of(input._a).full(_index(index, "scatter")._a.shape, src, input._a.dtype))
+    if reduce is not None:
+        if reduce not in ("add", "multiply"):
+            raise RuntimeError("reduce argument must be either add or multiply.")
+        return scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
+    made: Tensor = scatter_(input, _index(index, "scatter"), src, dim=dim)
+    return made
+
+
+_UFUNC = {"sum": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum", "mean": "add"}
+
+
+def _scatter_reduce(x: Any, index: Any, src: Any, dim: int, reduce: str, include_self: bool) -> Any:
+    if src.dtype != x.dtype:
+        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    d, y = _checked(x, dim, index, "scatter_reduce", src), x.copy()
+    if index.size == 0:
+        return y
+    flat0 = y.ndim == 0
+    y = y.reshape(1) if flat0 else y
+    index = index.reshape(1) if index.ndim == 0 else index
+    key, part = mesh(index, 0 if flat0 else d), _clip(src.reshape(index.shape) if flat0 else src, index)
+    if not include_self:
+        kinds = "f" if x.dtype.kind not in "iu" else "i"
+        low, high = (-np.inf, np.inf) if kinds == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+        y[key] = {"sum": 0, "mean": 0, "prod": 1, "amax": low, "amin": high}[reduce]
+    getattr(xp, _UFUNC[reduce]).at(y, key, part)
+    if reduce == "mean":
+        n = xp.full(y.shape, 1 if include_self else 0, "i8")
+        xp.add.at(n, key, 1)
+        n = xp.maximum(n, 1)
+        y = y / n.astype(y.dtype) if y.dtype.kind in "fcV" else y // n
+    y = y.astype(x.dtype)
+    return y.reshape(()) if flat0 else y
+
+
+def _scatter_reduce_grads(g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool) -> Any:
+    if index.size == 0:
+        return g, None, xp.zeros(src.shape, g.dtype)
+    if input.ndim == 0:
+        a = _scatter_reduce_grads(g.reshape(1), input.reshape(1), index.reshape(-1), src.reshape(-1), y.reshape(1), 0, reduce, include_self)
+        return a[0].reshape(()), None, a[2].reshape(src.shape)
+    d = dim % input.ndim
+    key, part = mesh(index, d), _clip(src, index)
+    touched = xp.zeros(input.shape, "?")
+    touched[key] = True
+    if reduce in ("sum", "mean"):
+        if reduce == "mean":
+            n = xp.full(input.shape, 1 if include_self else 0, "i8")
+            xp.add.at(n, key, 1)
+            g = g / xp.maximum(n, 1)
+        gi, gs = g, g[key]
+    elif reduce == "prod":
+        gi, gs = _prod_grads(g, input, key, part, include_self)
+    else:
+        hit_self = (input == y) & (include_self | ~touched)
+        hit_src = part == y[key]
+        n = hit_self.astype("i8")
+        xp.add.at(n, key, hit_src.astype("i8"))
+        share = g / xp.maximum(n, 1)
+        gi, gs = share * hit_self, share[key] * hit_src
+    if not include_self:
+        gi = xp.where(touched, xp.zeros((), g.dtype), g if reduce in ("sum", "mean", "prod") else gi)
+        if reduce == "mean":
+            gi = xp.where(touched, xp.zeros((), g.dtype), g)
+    if tuple(part.shape) != tuple(src.shape):
+        full = xp.zeros(src.shape, g.dtype)
+        full[tuple(slice(0, n) for n in index.shape)] = gs
+        gs = full
+    return gi, None, gs
+
+
+def _prod_grads(g: Any, x: Any, key: Any, part: Any, include_self: bool) -> Any:
+    """Each factor's gradient is the product of the others; zeros are counted apart."""
+    nz = xp.where(part == 0, xp.ones((), x.dtype), part)
+    p = xp.where(x == 0, xp.ones((), x.dtype), x) if include_self else xp.ones(x.shape, x.dtype)
+    zeros = (x == 0).astype("i8") if include_self else xp.zeros(x.shape, "i8")
+    p = p.copy()
+    xp.multiply.at(p, key, nz)
+    xp.add.at(zeros, key, (part == 0).astype("i8"))
+    own = xp.where(x == 0, xp.ones((), x.dtype), x)
+    gi = g * xp.where(zeros - (x == 0) > 0, 0, p / own)
+    gs = g[key] * xp.where(zeros[key] - (part == 0) > 0, 0, p[key] / nz)
+    return gi, gs
+
+
+scatter_reduce_ = operator(
+    "scatter_reduce",
+    lambda input, index, src, *, dim, reduce, include_self=True: _scatter_reduce(
+        input, index, src, dim, reduce, include_self),
+    lambda g, input, index, src, y, dim, reduce, include_self: scatter_reduce_backward(
+        g, input, index, src, y, dim=dim, reduce=reduce, include_self=include_self),
+    method=False,
+    samples=lambda: [((_a(3), np.array([0, 2, 2, 1]), _a(5)), {"dim": 0, "reduce": "amax"})],
+    ref=lambda x, index, src, dim, reduce: np.array(
+        [max(x[0], src[0]), max(x[1], src[3]), max(x[2], src[1], src[2])]),
+)  # fmt: skip
+
+
+def scatter_reduce_backward(g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool) -> Any:
+    """The gradients of scatter_reduce, on arrays; of first order on Tensors."""
+    if isinstance(g, Tensor):
+        got = _scatter_reduce_raw([g, input, index, src, y], dim=dim, reduce=reduce, include_self=include_self)
+        return got[0], None, got[1]
+    return _scatter_reduce_grads(g, input, index, src, y, dim, reduce, include_self)
+
+
+def _scatter_reduce_raw(tensors: Any, **attrs: Any) -> Any:
+    from .record import space
+
+    arrays = [t._a if isinstance(t, Tensor) else t for t in tensors]
+    fn = space(__name__, type(arrays[0]))["_scatter_reduce_grads"]
+    got = fn(*arrays, **attrs)
+    return wrap(got[0]), wrap(got[2])
+
+
+@method()
+@with_out
+def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+    """A copy into which values of src are reduced (sum, prod, mean, amax, amin) where an index points."""
+    if reduce not in _UFUNC:
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    if reduce == "sum" and include_self:
+        return scatter_add(input, dim, index, src)
+    made: Tensor = scatter_reduce_(input, _index(index, "scatter_reduce"), src, dim=dim, reduce=reduce, include_self=include_self)
+    return made
+
+
+# ---- whole slices by a vector of indices ----------------------------------------------------------
+def _vector(index: Any, name: str) -> Any:
+    if index.ndim > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector")
+    if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
+        raise DTypeError(f"{name}(): Expected dtype int32 or int64 for index")
+    return index.reshape(-1)
+
+
+def _take(x: Any, index: Any, dim: int) -> Any:
+    i, d = _vector(index, "index_select"), check_dim(dim, x.ndim)
+    if x.ndim == 0:
+        return x.reshape(1)[i].reshape(())
+    if type(i) is np.ndarray and i.size and (int(i.min()) < 0 or int(i.max()) >= x.shape[d]):
+        raise IndexError("index out of range in self")
+    return x[(slice(None),) * d + (i,)]
+
+
+index_select_ = operator(
+    "index_select", lambda input, index, *, dim: _take(input, index, dim),
+    (lambda g, index, input_shape, dim: index_sum(g, index, shape=input_shape, dim=dim), None),
+    method=False, onnx="Gather",
+    samples=lambda: [((_a(3, 4), np.array([2, 0, 2])), {"dim": 0})], ref=lambda x, i, dim: np.take(x, i, dim),
+)  # fmt: skip
+
+
+def _index_sum(g: Any, index: Any, shape: Any, dim: int) -> Any:
+    z = xp.zeros(shape, g.dtype)
+    if len(shape) == 0:
+        return z + xp.add.reduce(g.reshape(-1), 0)
+    xp.add.at(z, (slice(None),) * (dim % len(shape)) + (index.reshape(-1),), g)
+    return z
+
+
+index_sum = operator(
+    "_index_sum", lambda g, index, *, shape, dim: _index_sum(g, index, shape, dim),
+    (lambda h, index, dim: index_select_(h, index, dim=dim), None),
+    samples=lambda: [((_a(3), np.array([2, 0, 2])), {"shape": (4,), "dim": 0})],
+    ref=lambda g, i, shape, dim: np.bincount(i, g, 4),
+)  # fmt: skip
+
+
+@method()
+@with_out
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Slices picked along a dimension by a vector of indices."""
+    made: Tensor = index_select_(input, _index(index, "index_select"), dim=dim)
+    return made
+
+
+@method()
+@with_out
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """A copy with slices of source added where a vector of indices points."""
+    d = _slices(input, dim, index, source, "index_add")
+    part = source if alpha == 1 else source * alpha
+    if input._a.ndim == 0:
+        made: Tensor = input + part.reshape(())
+        return made
+    made = input + index_sum(part, index, shape=tuple(input._a.shape), dim=d)
+    return made
+
+
+def _slices(input: Tensor, dim: int, index: Tensor, source: Tensor, name: str) -> int:
+    d = check_dim(dim, input._a.ndim)
+    _vector(index._a, name)
+    if source._a.dtype != input._a.dtype:
+        raise DTypeError(f"{name}(): self and source expected to have the same dtype, but got (self) {input.dtype} and (source) {source.dtype}")
+    if input._a.ndim and source._a.ndim:
+        want = (*input._a.shape[:d], index.numel(), *input._a.shape[d + 1 :])
+        if tuple(source._a.shape) != want:
+            raise ShapeError(f"{name}(): source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {list(input._a.shape)} source.shape = {list(source._a.shape)}")
+    i = index._a
+    n = input._a.shape[d] if input._a.ndim else 1
+    if type(i) is np.ndarray and i.size and (int(i.min()) < -n or int(i.max()) >= n):
+        raise IndexError("index out of range in self")
+    return d
+
+
+def _along(index: Tensor, source: Any, d: int) -> Tensor:
+    """A vector of indices spread to the shape of slices."""
+    shape = [1] * max(source._a.ndim, 1)
+    shape[d] = index.numel()
+    made: Tensor = index.to(as_index(np.zeros(0)).dtype).reshape(shape).expand(source._a.shape or (1,))
+    return made
+
+
+@method()
+@with_out
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """A copy with slices of source written where a vector of indices points."""
+    d = _slices(input, dim, index, source, "index_copy")
+    if input._a.ndim == 0:
+        return source.reshape(()).clone()
+    made: Tensor = scatter_(input, _along(index, source, d), source, dim=d)
+    return made
+
+
+@method()
+@with_out
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A copy with one value written into the slices that a vector of indices names."""
+    if isinstance(value, Tensor) and value._a.ndim:
+        raise RuntimeError(f"Only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions.")
+    d = check_dim(dim, input._a.ndim)
+    mask = np.zeros(input._a.shape[d] if input._a.ndim else 1, "?")
+    mask[_vector(index._a, "index_fill_")] = True
+    shape = [1] * input._a.ndim
+    if shape:
+        shape[d] = -1
+    made: Tensor = input.masked_fill(wrap(mask.reshape(shape) if shape else mask.reshape(())), value)
+    return made
+
+
+for _f in (scatter, scatter_add, scatter_reduce, index_add, index_copy, index_fill):
+    inplace_of(_f)
+
+
+@method()
+@with_out
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """Elements of the tensor seen as one vector."""
+    if index._a.dtype != np.dtype("i8"):
+        raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.type().split('.')[-1][:-6]}")
+    n = input.numel()
+    if index.numel() and n == 0:
+        raise IndexError("take(): tried to take from an empty tensor")
+    if index.numel() and not -n <= int(index._a.min()) <= int(index._a.max()) < n:
+        raise IndexError(f"out of range: tried to access index {int(index._a.max())} on a tensor of {n} elements.")
+    flat = index_select_(input.reshape(-1), wrap((index._a % max(n, 1)).reshape(-1)), dim=0)
+    made: Tensor = flat.reshape(index._a.shape)
+    return made
+
+
+@method()
+@with_out
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Values picked along a dimension; other dimensions broadcast."""
+    if indices._a.dtype.kind not in "iu":
+        raise DTypeError("torch.take_along_dim(): dtype of indices should be Long")
+    if dim is None:
+        made: Tensor = gather_(input.reshape(-1), indices.reshape(-1), dim=0)
+        return made
+    if input._a.ndim != indices._a.ndim:
+        raise ShapeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input._a.ndim} dimensions for input, and {indices._a.ndim} dimensions for indices")
+    d = check_dim(dim, input._a.ndim)
+    a, b = list(input._a.shape), list(indices._a.shape)
+    lead = np.broadcast_shapes(tuple(a[:d] + a[d + 1 :]), tuple(b[:d] + b[d + 1 :]))
+    x = input.expand((*lead[:d], a[d], *lead[d:]))
+    made = gather_(x, indices.expand((*lead[:d], b[d], *lead[d:])), dim=d)
+    return made
+
+
+__all__ = [
+    "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter", "scatter_add",
+    "scatter_reduce", "take", "take_along_dim",
+]  # fmt: skip
+publish(globals())
