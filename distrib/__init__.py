@@ -56,9 +56,23 @@ from .ops.index import *
 from .ops.join import *
 from .ops.layout import *
 from .ops.linalg import *
+from .ops.norm import *
+from .ops.pool import *
+from .ops.conv import *
+from .ops.random import *
+from .ops.embed import *
 from .ops.scatter import *
 from .ops.shape import *
 from .printing import set_printoptions
+from .random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from .tensor import Size, Tensor
 
 __version__ = "0.1.0"

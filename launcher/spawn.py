@@ -52,6 +52,7 @@ HANDLED = (
     signal.SIGUSR2,
 )
 _MAX_OUTPUT_BYTES = 200_000
+EMPTY_S = 5.0  # for mpiexec to start its first process
 
 
 def free_port() -> int:
@@ -89,6 +90,7 @@ class Attempt:
         self.watchers: dict[int, int] = {}  # process id -> rank, where there are no pidfds
         self.process: subprocess.Popen[bytes] | None = None
         self.starter_done = False
+        self.busy_at = time.monotonic()  # when the starter last had a living child
         self.output = bytearray()
         self.num_handed = 0  # ranks that write to our own streams
         self.outcome: Outcome | None = None
@@ -257,10 +259,32 @@ class Attempt:
                 self._read_output()
             text = self.output.decode(errors="replace")
             self._handle(StarterEnded(code, text))
-        for pid in children(os.getpid()):
+        adopted = children(os.getpid())
+        if not self.starter_done:
+            self._check_middle(set(adopted))
+        for pid in adopted:
             if pid != self.process.pid and pid not in self.others:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
+
+    def _check_middle(self, adopted: set[int]) -> None:
+        """mpiexec does not notice that its process between it and the ranks was killed.
+
+        Then the watchers become children of the launcher, or nothing is left below mpiexec.
+        """
+        assert self.process is not None
+        hellos = self.supervisor.outcome.hellos
+        orphans = {h.watcher for h in hellos.values() if h.node == self.node} & adopted
+        is_broken = bool(orphans - {self.process.pid})
+        if self.is_local and len(hellos) < self.supervisor.num_ranks:
+            now = time.monotonic()
+            if any(not is_gone(pid) for pid in children(self.process.pid)):
+                self.busy_at = now
+            is_broken |= now > self.busy_at + EMPTY_S
+        if is_broken:
+            self.starter_done = True
+            text = "a process of MPI between its launcher and the ranks is gone"
+            self._handle(StarterEnded(-signal.SIGKILL, text))
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from time import monotonic
@@ -31,7 +31,6 @@ class Call:
     finish: Callable[[], None] | None = None
     counts: tuple[list[int], list[int]] | None = None
     error: BaseException | None = None
-    arrays: Any = None  # what the caller handed over, for Work.result()
 
     def __init__(
         self,
@@ -129,10 +128,11 @@ class Work:
     returned.
     """
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "tensors")
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self.tensors: Sequence[Any] = ()  # what the caller handed over
 
     def is_completed(self) -> bool:
         """Whether the collective has ended; drives its progress. Errors are raised by ``wait``."""
@@ -158,8 +158,7 @@ class Work:
 
     def result(self) -> list[Any]:
         """The tensors that were handed over, results in place."""
-        arrays = self._call.arrays
-        return [] if arrays is None else list(arrays)
+        return list(self.tensors)
 
     def source_rank(self) -> int:
         """The sender, for a receive."""

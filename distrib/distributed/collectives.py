@@ -421,5 +421,5 @@ class Works:
 def _holding(work: Work | None, tensors: Sequence[Tensor]) -> Work | None:
     """Keep the tensors with the handle, for ``Work.result``."""
     if work is not None:
-        work._call.arrays = tensors
+        work.tensors = tensors
     return work

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
+LAUNCHED_BY = (
+    "distrib.launcher.worker"  # imported in processes that `distrib run` started, only there
+)
 DRAIN_S = 0.2  # MPI launchers drop output that they have not read when the job is aborted
 
 
@@ -52,6 +55,16 @@ def _exit(status: Any = None, /) -> NoReturn:
     raise Exit(status)
 
 
+def _in_worker() -> bool:
+    """Whether the launcher's worker is at the bottom of the main thread's stack."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(_WORKER):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Guard:
     """The process's hooks: on an uncaught exception, a failing exit, and a good end."""
 
@@ -65,11 +78,12 @@ class Guard:
         self._previous_thread = threading.excepthook
 
     def install(self) -> None:
-        """Take the hooks of this process."""
-        sys.excepthook = self._on_exception
+        """Take the hooks of this process; our launcher sees exceptions and exits itself."""
         threading.excepthook = self._on_thread_exception
-        sys.exit = _exit
         atexit.register(self._at_exit)
+        if not _in_worker():
+            sys.excepthook = self._on_exception
+            sys.exit = _exit
 
     def report(self, text: str) -> None:
         """Write ``text`` to stderr, each line with the rank in front."""

@@ -11,3 +11,5 @@ from . import reduce  # isort: skip
 from . import stats  # isort: skip
 from . import scan  # isort: skip
 from . import conv, pool, norm  # isort: skip
+from . import random, embed  # isort: skip
+from . import activation, loss, rnn, attention  # isort: skip

@@ -39,7 +39,7 @@ def source(op: Op, check: bool = True) -> str:
     args = f"({', '.join(ts)},)"
     attrs = "{" + ", ".join(f"{a!r}: {a}" for a in op.attrs) + "}"
     promoting = op.rule in ("promote", "float", "bool")
-    two = promoting and n == 2 and not op.optional and len(op.promote) == 2
+    two = promoting and n == 2 and not op.optional and len(op.promote) == 2 and 1 in op.numbers
     slow = f"promoted(OP, {args}, {attrs})"
     unpack = [f"x{i} = {t}._a" + (f" if {t} is not None else None" if t in op.optional else "") for i, t in enumerate(ts)]  # fmt: skip
     nodes = [f"n{i} = {t}._n" + (f" if {t} is not None else None" if t in op.optional else "") for i, t in enumerate(ts)]  # fmt: skip

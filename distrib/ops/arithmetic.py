@@ -141,12 +141,12 @@ div_trunc = elementwise(
 )  # fmt: skip
 floor_divide = elementwise(
     "floor_divide", lambda input, other: m.floor_divide(input, other),
-    cpu=lambda input, other: _floor(input, other), domain=(0.5, 7), ref=lambda a, b: np.floor(a / b),
+    cpu=lambda input, other: _floor(input, other), numbers=(0, 1), domain=(0.5, 7), ref=lambda a, b: np.floor(a / b),
 )  # fmt: skip
 remainder = elementwise(
     "remainder", lambda input, other: m.remainder(input, other),
     (lambda g: g, lambda g, input, other: -g * div_floor(input, other)),
-    cpu=lambda input, other: _mod(input, other), domain=(0.5, 7), ref=lambda a, b: a - b * np.floor(a / b),
+    cpu=lambda input, other: _mod(input, other), numbers=(0, 1), domain=(0.5, 7), ref=lambda a, b: a - b * np.floor(a / b),
 )  # fmt: skip
 fmod = elementwise(
     "fmod", lambda input, other: m.fmod(input, other),
@@ -209,7 +209,7 @@ pow = elementwise(
     "pow", lambda input, other: m.power(input, other),
     (lambda g, input, other: _pow_base(g, input, other),
      lambda g, input, other, y: _pow_exponent(g, input, other, y)),
-    cpu=lambda input, other: _pow(input, other), domain=(0.5, 2), ref=lambda a, b: np.exp(b * np.log(a)),
+    cpu=lambda input, other: _pow(input, other), numbers=(0, 1), domain=(0.5, 2), ref=lambda a, b: np.exp(b * np.log(a)),
     onnx="Pow",
 )  # fmt: skip
 rpow = elementwise(
@@ -266,13 +266,13 @@ _THREE = one(spread(2, 3, 4), spread(3, 4, seed=1), spread(3, 1, lo=0.5, seed=2)
 addcmul = elementwise(
     "addcmul", lambda input, tensor1, tensor2, *, value=1: input + value * tensor1 * tensor2,
     (lambda g: g, lambda g, tensor2, value: g * cj(tensor2 * value), lambda g, tensor1, value: g * cj(tensor1 * value)),
-    samples=_THREE, ref=lambda a, b, c, value: np.add(a, np.multiply(b, c) * value),
+    numbers=(), samples=_THREE, ref=lambda a, b, c, value: np.add(a, np.multiply(b, c) * value),
 )  # fmt: skip
 addcdiv = elementwise(
     "addcdiv", lambda input, tensor1, tensor2, *, value=1: input + value * (tensor1 / tensor2),
     (lambda g: g, lambda g, tensor2, value: g * cj(value / tensor2),
      lambda g, tensor1, tensor2, value: -g * cj(value * tensor1 / (tensor2 * tensor2))),
-    samples=_THREE, ref=lambda a, b, c, value: np.add(a, np.divide(b, c) * value),
+    numbers=(), samples=_THREE, ref=lambda a, b, c, value: np.add(a, np.divide(b, c) * value),
 )  # fmt: skip
 lerp = elementwise(
     "lerp",
@@ -281,7 +281,7 @@ lerp = elementwise(
     ),
     (lambda g, weight: g * cj(1 - weight), lambda g, weight: g * cj(weight),
      lambda g, input, end: g * cj(end - input)),
-    samples=one(spread(2, 3), spread(3, seed=1), spread(2, 3, lo=0, hi=1, seed=2)),
+    numbers=(2,), samples=one(spread(2, 3), spread(3, seed=1), spread(2, 3, lo=0, hi=1, seed=2)),
     ref=lambda a, b, w: (1 - w) * a + w * b,
 )  # fmt: skip
 

@@ -33,17 +33,17 @@ def _whole(a: Any, name: str) -> Any:
 bitwise_and = elementwise(
     "bitwise_and", lambda input, other: m.bitwise_and(input, other),
     cpu=lambda input, other: xp.bitwise_and(_whole(input, "bitwise_and"), other),
-    samples=_PAIR, ref=_bits(lambda a, b: a & b),
+    numbers=(0, 1), samples=_PAIR, ref=_bits(lambda a, b: a & b),
 )  # fmt: skip
 bitwise_or = elementwise(
     "bitwise_or", lambda input, other: m.bitwise_or(input, other),
     cpu=lambda input, other: xp.bitwise_or(_whole(input, "bitwise_or"), other),
-    samples=_PAIR, ref=_bits(lambda a, b: a | b),
+    numbers=(0, 1), samples=_PAIR, ref=_bits(lambda a, b: a | b),
 )  # fmt: skip
 bitwise_xor = elementwise(
     "bitwise_xor", lambda input, other: m.bitwise_xor(input, other),
     cpu=lambda input, other: xp.bitwise_xor(_whole(input, "bitwise_xor"), other),
-    samples=_PAIR, ref=_bits(lambda a, b: a ^ b),
+    numbers=(0, 1), samples=_PAIR, ref=_bits(lambda a, b: a ^ b),
 )  # fmt: skip
 bitwise_not = elementwise(
     "bitwise_not", lambda input: m.invert(input), None, "math",
@@ -64,20 +64,20 @@ def _shift(a: Any, b: Any, fn: Any) -> Any:
 bitwise_left_shift = elementwise(
     "bitwise_left_shift", lambda input, other: m.left_shift(input, other),
     cpu=lambda input, other: _shift(input, other, xp.left_shift),
-    samples=_PAIR, ref=lambda a, b: a * 2 ** b,
+    numbers=(0, 1), samples=_PAIR, ref=lambda a, b: a * 2 ** b,
 )  # fmt: skip
 bitwise_right_shift = elementwise(
     "bitwise_right_shift", lambda input, other: m.right_shift(input, other),
     cpu=lambda input, other: _shift(input, other, xp.right_shift),
-    samples=_PAIR, ref=lambda a, b: a // 2 ** b,
+    numbers=(0, 1), samples=_PAIR, ref=lambda a, b: a // 2 ** b,
 )  # fmt: skip
 gcd = elementwise(
     "gcd", lambda input, other: m.gcd(input, other), cpu=lambda input, other: xp.gcd(_whole(input, "gcd"), other),
-    samples=_PAIR, ref=_bits(lambda a, b: math.gcd(a, b)),
+    numbers=(), samples=_PAIR, ref=_bits(lambda a, b: math.gcd(a, b)),
 )  # fmt: skip
 lcm = elementwise(
     "lcm", lambda input, other: m.lcm(input, other), cpu=lambda input, other: xp.lcm(_whole(input, "lcm"), other),
-    samples=_PAIR, ref=_bits(lambda a, b: math.lcm(a, b)),
+    numbers=(), samples=_PAIR, ref=_bits(lambda a, b: math.lcm(a, b)),
 )  # fmt: skip
 for _dunder, _fn in {
     "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor, "lshift": bitwise_left_shift,

@@ -68,11 +68,11 @@ for _n, _o in (("not_equal", ne), ("less", lt), ("less_equal", le), ("greater", 
     attach(_n + "_", inplace_method(OPS[_o.__name__]))
 
 # ---- logic ----------------------------------------------------------------------------------------
-logical_and = elementwise("logical_and", lambda input, other: m.logical_and(input, other), None, "bool",
+logical_and = elementwise("logical_and", lambda input, other: m.logical_and(input, other), None, "bool", numbers=(),
                           samples=one(*_PAIR), ref=np.logical_and, onnx="And")  # fmt: skip
-logical_or = elementwise("logical_or", lambda input, other: m.logical_or(input, other), None, "bool",
+logical_or = elementwise("logical_or", lambda input, other: m.logical_or(input, other), None, "bool", numbers=(),
                          samples=one(*_PAIR), ref=np.logical_or, onnx="Or")  # fmt: skip
-logical_xor = elementwise("logical_xor", lambda input, other: m.logical_xor(input, other), None, "bool",
+logical_xor = elementwise("logical_xor", lambda input, other: m.logical_xor(input, other), None, "bool", numbers=(),
                           samples=one(*_PAIR), ref=np.logical_xor, onnx="Xor")  # fmt: skip
 logical_not = elementwise("logical_not", lambda input: m.logical_not(input), None, "bool",
                           samples=one(_PAIR[0]), ref=np.logical_not, onnx="Not")  # fmt: skip
@@ -143,7 +143,7 @@ masked = operator(
 where3 = elementwise(
     "where", lambda condition, input, other: m.where(condition, input, other),
     (None, lambda g, condition: masked(g, condition), lambda g, condition: masked(g, logical_not(condition))),
-    fixed=("condition",), out=False, inplace=False, method=False, onnx="Where",
+    fixed=("condition",), numbers=(1, 2), out=False, inplace=False, method=False, onnx="Where",
     samples=one(bools(2, 3, 4), spread(3, 4), spread(2, 3, 1, seed=1)),
     ref=lambda condition, input, other: np.choose(condition, (other, input)),
 )  # fmt: skip
@@ -178,25 +178,25 @@ maximum = elementwise(
     "maximum", lambda input, other: m.maximum(input, other),
     (lambda g, input, other: _won(g, gt(input, other), eq(input, other)),
      lambda g, input, other: _won(g, lt(input, other), eq(input, other))),
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b), onnx="Max",
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b), onnx="Max",
 )  # fmt: skip
 minimum = elementwise(
     "minimum", lambda input, other: m.minimum(input, other),
     (lambda g, input, other: _won(g, lt(input, other), eq(input, other)),
      lambda g, input, other: _won(g, gt(input, other), eq(input, other))),
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b), onnx="Min",
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b), onnx="Min",
 )  # fmt: skip
 fmax = elementwise(
     "fmax", lambda input, other: m.fmax(input, other),
     (lambda g, input, other: masked(g, logical_or(ge(input, other), isnan(other))),
      lambda g, input, other: masked(g, logical_not(logical_or(ge(input, other), isnan(other))))),
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b),
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b),
 )  # fmt: skip
 fmin = elementwise(
     "fmin", lambda input, other: m.fmin(input, other),
     (lambda g, input, other: masked(g, logical_or(le(input, other), isnan(other))),
      lambda g, input, other: masked(g, logical_not(logical_or(le(input, other), isnan(other))))),
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b),
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b),
 )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ clamp_tensor = elementwise(
     (lambda g, input, min, max: masked(g, _inside(input, min, max)),
      lambda g, input, min, max: masked(g, _below(input, min, max)),
      lambda g, input, min, max: masked(g, gt(_clamp_low(input, min), max))),
-    "promote", out=False, inplace=False, method=False, grad_name="ClampBackward0",
+    "promote", numbers=(), out=False, inplace=False, method=False, grad_name="ClampBackward0",
     samples=one(spread(3, 4), np.array(-1.0), spread(4, lo=0.5, hi=1, seed=2)),
     ref=lambda input, min=None, max=None: np.clip(input, min, max),
 )  # fmt: skip

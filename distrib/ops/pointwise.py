@@ -64,12 +64,12 @@ atan2 = elementwise(
     "atan2", lambda input, other: m.arctan2(input, other),
     (lambda g, input, other: g * other / (input * input + other * other),
      lambda g, input, other: -g * input / (input * input + other * other)), "float",
-    domain=(0.3, 2), ref=lambda y, x: np.angle(x + 1j * y),
+    numbers=(), domain=(0.3, 2), ref=lambda y, x: np.angle(x + 1j * y),
 )  # fmt: skip
 hypot = elementwise(
     "hypot", lambda input, other: m.hypot(input, other),
     (lambda g, input, y: g * (input / y), lambda g, other, y: g * (other / y)),
-    domain=(0.3, 2), ref=lambda a, b: np.abs(a + 1j * b),
+    numbers=(), domain=(0.3, 2), ref=lambda a, b: np.abs(a + 1j * b),
 )  # fmt: skip
 deg2rad = elementwise("deg2rad", lambda input: input * 0.017453292519943295, (lambda g: g * 0.017453292519943295,),
                       domain=(-90, 90), ref=np.deg2rad)  # fmt: skip
@@ -121,17 +121,17 @@ copysign = elementwise(
     (lambda g, input, y: masked(g * sign(input) * sign(y), ne(input, 0)), lambda g: g * 0.0), "float",
     domain=(0.3, 2), ref=lambda a, b: np.abs(a) * np.sign(b),
 )  # fmt: skip
-nextafter = elementwise("nextafter", lambda input, other: m.nextafter(input, other), domain=(-2, 2),
+nextafter = elementwise("nextafter", lambda input, other: m.nextafter(input, other), numbers=(), domain=(-2, 2),
                         ref=lambda a, b: a + np.spacing(np.abs(a)) * np.sign(b - a) * 0.5)  # fmt: skip
 logaddexp = elementwise(
     "logaddexp", lambda input, other: m.logaddexp(input, other),
     (lambda g, input, y: g * cj(exp(input - y)), lambda g, other, y: g * cj(exp(other - y))), "float",
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.log(np.exp(a) + np.exp(b)),
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.log(np.exp(a) + np.exp(b)),
 )  # fmt: skip
 logaddexp2 = elementwise(
     "logaddexp2", lambda input, other: m.logaddexp2(input, other),
     (lambda g, input, y: g * exp2(input - y), lambda g, other, y: g * exp2(other - y)), "float",
-    inplace=False, domain=(-2, 2), ref=lambda a, b: np.log2(np.exp2(a) + np.exp2(b)),
+    inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.log2(np.exp2(a) + np.exp2(b)),
 )  # fmt: skip
 xlogy = elementwise(
     "xlogy",
@@ -139,7 +139,7 @@ xlogy = elementwise(
         m.isnan(other), other, m.where(m.equal(input, 0), 0.0, input * m.log(other))
     ),
     (lambda g, input, other: xlogy(masked(g, _counts(input, other)), other), lambda g, input, other: g * (input / other)),
-    "float", domain=(0.3, 2), ref=lambda a, b: a * np.log(b),
+    "float", numbers=(0, 1), domain=(0.3, 2), ref=lambda a, b: a * np.log(b),
 )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def _counts(input: Any, other: Any) -> Any:
 heaviside = elementwise(
     "heaviside", lambda input, values: m.where(input > 0, 1, m.where(input < 0, 0, values)),
     cpu=lambda input, values: xp.heaviside(input, values).astype(input.dtype),
-    samples=one(np.array([-1.0, 0, 2, 0]), np.array([5.0, 6, 7, 8])), ref=np.heaviside,
+    numbers=(), samples=one(np.array([-1.0, 0, 2, 0]), np.array([5.0, 6, 7, 8])), ref=np.heaviside,
 )  # fmt: skip
 _PI = 3.141592653589793
 sinc = elementwise(

@@ -85,14 +85,16 @@ def promoted(op: Op, args: Any, attrs: Any) -> Any:
     """Cast the arguments to one dtype by recorded casts, then call the operator."""
     taking = set(op.promote)
     for i, a in enumerate(args):
-        if i not in taking and not isinstance(a, Tensor) and not (a is None and op.tensors[i] in op.optional):
+        if isinstance(a, Tensor) or (a is None and op.tensors[i] in op.optional):
+            continue
+        if i not in taking or i not in op.numbers:
             raise not_tensor(op, a, i)
     values = [
         a if isinstance(a, Tensor) else as_scalar(op, a, i)
         for i, a in enumerate(args)
         if i in taking and not (a is None and op.tensors[i] in op.optional)
     ]
-    if op.scalar is None and not any(isinstance(a, Tensor) for a in args):
+    if not any(isinstance(a, Tensor) for a in args):
         raise not_tensor(op, args[0], 0)
     like = next((a for a in args if isinstance(a, Tensor)), None)
     d = result_raw(values)

@@ -36,6 +36,7 @@ class Op:
     keeps     further kernel results that a rule may name, not returned to the user
     formula   the composite in other operators that this kernel stands for
     fixed     tensors that take no part in promotion
+    numbers   positions of promoted tensors at which a Python number is taken as well
     extra     further keyword parameters of the public function, handled by expand()
     """
 
@@ -52,7 +53,7 @@ class Op:
         ref: Callable[..., Any] | None = None, samples: Callable[[], Any] | None = None,
         domain: tuple[float, float] | None = None, errors: Sequence[Any] = (),
         onnx: str | None = None, scalar: Callable[..., Any] | None = None,
-        grad_name: str | None = None, once: bool = False,
+        grad_name: str | None = None, once: bool = False, numbers: Sequence[int] = (1,),
     ) -> None:  # fmt: skip
         self.name, self.kernel, self.cpu, self.rule, self.view = name, kernel, cpu, rule, view
         self.outputs, self.keeps, self.formula = tuple(outputs), tuple(keeps), formula
@@ -60,7 +61,7 @@ class Op:
         self.extra, self.expand, self.out = dict(extra or {}), expand, out
         self.method, self.inplace, self.into, self.cast = method, inplace, into, cast
         self.ref, self.samples, self.domain, self.errors = ref, samples, domain, errors
-        self.onnx, self.scalar, self.once = onnx, scalar, once
+        self.onnx, self.scalar, self.once, self.numbers = onnx, scalar, once, frozenset(numbers)
         self.grad_name = grad_name or "".join(p.title() for p in name.split("_")) + "Backward0"
         ps = list(inspect.signature(kernel).parameters.values())
         self.variadic = any(p.kind == p.VAR_POSITIONAL for p in ps)

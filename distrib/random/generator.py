@@ -34,7 +34,7 @@ class Generator:
     __slots__ = ("__weakref__", "_fresh", "_seed", "_source", "device", "lock", "normal")
 
     def __init__(self, device: Any = "cpu") -> None:
-        self.device: _device = resolve(device)
+        self.device = _device(device)
         if self.device.type != "cpu":
             raise DeviceError(
                 f"Generator: no random stream for the device type '{self.device.type}'",

@@ -125,6 +125,12 @@ def _bytearray(*args: Any) -> Any:
     return bytearray(args[0])
 
 
+def _bytes(*args: Any) -> bytes:
+    if args:
+        raise UnpicklingError("bytes: expected no arguments")
+    return b""
+
+
 def encode(*args: Any) -> bytes:
     text, coding = (*args, "utf-8")[:2] if args else (None, None)
     if type(text) is not str or type(coding) is not str or coding not in ("latin1", "utf-8"):
@@ -170,6 +176,7 @@ def allowed() -> dict[str, Any]:
         "collections.OrderedDict": Made(OrderedDict, _ordered),
         "collections.Counter": Made(Counter, _counter),
         "builtins.set": Made(set, _set),
+        "builtins.bytes": Made(bytes, _bytes),
         "builtins.bytearray": Made(bytearray, _bytearray),
         "builtins.complex": Made(complex, _complex),
         "_codecs.encode": encode,

@@ -77,7 +77,7 @@ class Pickler(pickle._Pickler):
         """The id of a storage; None for all else."""
         if type(obj) is _Reference:
             return obj.id
-        if type(obj) is UntypedStorage:
+        if isinstance(obj, UntypedStorage):
             flat = obj.bytes()
             return self._storages.reference(flat, None, str(obj.device), obj).id
         return None
@@ -120,12 +120,13 @@ class Pickler(pickle._Pickler):
 
     def save_global(self, obj: Any, name: Any = None) -> None:
         """Write a class, function or descriptor by name; ours by PyTorch's."""
+        full = name or getattr(obj, "__qualname__", None)
+        if isinstance(full, str) and "<locals>" in full:
+            raise AttributeError(f"Can't pickle local object {full!r}")
         found = names.written(obj, name)
         if found is None:
             super().save_global(obj, name)
             return
-        if "<locals>" in found[1] or "<lambda>" in found[1]:
-            raise AttributeError(f"Can't pickle local object {found[1]!r}")
         module, own = found
         if self.proto >= 4:
             self.save(module)

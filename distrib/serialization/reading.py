@@ -102,7 +102,6 @@ class _Storages:
                 f"Unknown typename for persistent_load, expected 'storage' but got {pid!r:.60}"
             )
         kind, key, location, count = pid[1:5]
-        kind = StorageType(None) if kind is UntypedStorage else kind
         if type(kind) is not StorageType or type(key) is not str or type(location) is not str:
             raise RuntimeError(
                 f"a storage of the checkpoint is not described properly: {pid!r:.120}"
@@ -202,7 +201,7 @@ class _LegacyStorages(_Storages):
         return Storage(whole[start * k : (start + length) * k], kind.dtype)
 
 
-# ---- pickles ---------------------------------------------------------------------------------------
+# ---- pickles -------------------------------------------------------------------------------------
 class Pickles:
     """How the pickles of a file are read: safely, or with Python's unpickler."""
 
@@ -290,8 +289,8 @@ def _check_archive(reader: Reader, safe: bool) -> None:
     if record is None or not reader.has("data.pkl"):
         missing = "version" if record is None else "data.pkl"
         raise RuntimeError(
-            f'Expected hasRecord("{missing}") to be true, but got false. The file is a zip archive, but no '
-            "checkpoint of PyTorch."
+            f'Expected hasRecord("{missing}") to be true, but got false. The file is a zip archive, '
+            "but no checkpoint of PyTorch."
         )
     text = reader.read(record).tobytes()[:20].decode("latin1").strip()
     if not text.isdigit():

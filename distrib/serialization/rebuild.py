@@ -36,12 +36,11 @@ class StorageType:
         return 1 if self.dtype is None else self.dtype.itemsize
 
 
-class Storage:
+class Storage(UntypedStorage):
     """The memory of a file's storage: a flat array of bytes on some device, and its dtype."""
 
-    __slots__ = ("dtype", "memory")
-
     def __init__(self, memory: Array, dtype: dtype | None) -> None:
+        super().__init__(memory)
         self.memory, self.dtype = memory, dtype
 
 
@@ -119,8 +118,6 @@ def _numbers(what: str, values: Any) -> tuple[int, ...]:
 
 
 def _storage(x: Any) -> Storage:
-    if type(x) is UntypedStorage:
-        return Storage(x.bytes(), None)
     if type(x) is not Storage:
         raise RuntimeError(f"a tensor in a checkpoint has no storage; got {type(x).__name__}")
     return x
@@ -181,10 +178,10 @@ def _rebuild_meta_tensor_no_storage(
 
 
 def _rebuild_parameter(data: Any, requires_grad: bool, backward_hooks: Any) -> Any:
-    from ..nn.parameter import Parameter
-
     if not isinstance(data, Tensor):
         raise RuntimeError(f"a parameter in a checkpoint has no tensor; got {type(data).__name__}")
+    from ..nn.parameter import Parameter
+
     return Parameter(data, bool(requires_grad))
 
 

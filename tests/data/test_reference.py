@@ -95,7 +95,9 @@ SAMPLERS = {
     "subset random": lambda m: twice(m.utils.data.SubsetRandomSampler([4, 7, 9, 2])),
     "weighted": lambda m: twice(m.utils.data.WeightedRandomSampler([1.0, 2, 0, 3], 9)),
     "weighted without": lambda m: list(m.utils.data.WeightedRandomSampler([1.0, 2, 3], 3, False)),
-    "batch": lambda m: list(m.utils.data.BatchSampler(m.utils.data.RandomSampler("abcdefg"), 3, 0 > 1)),
+    "batch": lambda m: list(
+        m.utils.data.BatchSampler(m.utils.data.RandomSampler("abcdefg"), 3, 0 > 1)
+    ),
     "batch drop": lambda m: list(m.utils.data.BatchSampler(range(7), 3, True)),
     "distributed": lambda m: [
         list(m.utils.data.DistributedSampler(range(n), ranks, r, shuffle, seed=5, drop_last=drop))
@@ -324,23 +326,23 @@ def test_worker_seeds() -> None:
 
 
 BAD: dict[str, Any] = {
-    "num_workers": dict(num_workers=-1),
-    "timeout": dict(timeout=-1),
-    "prefetch without workers": dict(prefetch_factor=2),
-    "prefetch": dict(num_workers=1, prefetch_factor=-1),
-    "persistent": dict(persistent_workers=True),
-    "sampler and shuffle": dict(sampler=[1], shuffle=True),
-    "batch sampler": dict(batch_sampler=[[1]], batch_size=2),
-    "batch sampler and drop": dict(batch_sampler=[[1]], drop_last=True),
-    "drop without batches": dict(batch_size=None, drop_last=True),
-    "batch_size 0": dict(batch_size=0),
-    "batch_size float": dict(batch_size=2.5),
-    "batch_size bool": dict(batch_size=True),
-    "drop_last": dict(drop_last=3),
-    "context without workers": dict(multiprocessing_context="fork"),
-    "context name": dict(num_workers=1, multiprocessing_context="x"),
-    "context type": dict(num_workers=1, multiprocessing_context=3),
-    "too many": dict(num_workers=100),
+    "num_workers": {"num_workers": -1},
+    "timeout": {"timeout": -1},
+    "prefetch without workers": {"prefetch_factor": 2},
+    "prefetch": {"num_workers": 1, "prefetch_factor": -1},
+    "persistent": {"persistent_workers": True},
+    "sampler and shuffle": {"sampler": [1], "shuffle": True},
+    "batch sampler": {"batch_sampler": [[1]], "batch_size": 2},
+    "batch sampler and drop": {"batch_sampler": [[1]], "drop_last": True},
+    "drop without batches": {"batch_size": None, "drop_last": True},
+    "batch_size 0": {"batch_size": 0},
+    "batch_size float": {"batch_size": 2.5},
+    "batch_size bool": {"batch_size": True},
+    "drop_last": {"drop_last": 3},
+    "context without workers": {"multiprocessing_context": "fork"},
+    "context name": {"num_workers": 1, "multiprocessing_context": "x"},
+    "context type": {"num_workers": 1, "multiprocessing_context": 3},
+    "too many": {"num_workers": 100},
 }
 
 
@@ -349,9 +351,7 @@ def test_loader_arguments(name: str) -> None:
     same(lambda m: m.utils.data.DataLoader(range(4), **BAD[name]) and None)
 
 
-@pytest.mark.parametrize(
-    "options", [dict(shuffle=True), dict(sampler=[1]), dict(batch_sampler=[[1]])]
-)
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"sampler": [1]}, {"batch_sampler": [[1]]}])
 def test_iterable_loader_arguments(options: Any) -> None:
     same(lambda m: m.utils.data.DataLoader(stream(m, [1]), **options))
 

@@ -1,4 +1,4 @@
-"""Worker processes: what happens when they fail, stall, die or are left; and what they leave behind."""
+"""Worker processes: what happens when they fail, stall, die or are left, and what remains."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ def children() -> set[int]:
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         found |= {int(pid) for pid in (task / "children").read_text().split()}
-    # Python's own helper, which the first spawn leaves behind until the program ends
-    return {p for p in found if b"resource_tracker" not in Path(f"/proc/{p}/cmdline").read_bytes()}
+    return found
 
 
 def segments() -> int:
@@ -38,6 +38,7 @@ def segments() -> int:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
+    resource_tracker.ensure_running()  # Python's own helper, which the first spawn starts
     before, mapped, files = children(), segments(), len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()  # the traceback of a caught exception holds the iterator
@@ -181,8 +182,9 @@ def test_a_graph_does_not_leave_its_worker() -> None:
     x = distrib.ones(2, requires_grad=True)
     got, _ = ending(lambda: x * 2, batch_size=None)
     assert "Cowardly refusing to serialize non-leaf tensor which requires_grad" in str(got)
-    batch = list(DataLoader([x], batch_size=None, num_workers=1))[0]
-    assert batch.requires_grad and batch.is_leaf
+    (batch,) = DataLoader([x], batch_size=None, num_workers=1)
+    assert batch.requires_grad
+    assert batch.is_leaf
 
 
 def test_early_break() -> None:
@@ -248,7 +250,7 @@ def test_worker_info_and_threads() -> None:
             assert info is not None
             assert info.dataset is self
             with pytest.raises(AttributeError):
-                setattr(info, "id", 5)
+                info.__setattr__("id", 5)
             yield info.id, info.num_workers, os.getppid(), threading.active_count()
 
     got = list(DataLoader(Infos(), batch_size=None, num_workers=2))
@@ -394,3 +396,23 @@ def test_program_that_ends_with_a_loader_open(tmp_path: Path) -> None:
     )
     out, errors = program.communicate(timeout=20)
     assert (out, errors, program.returncode) == (f"exit {program.pid}\n", "", 0)
+
+
+def test_a_worker_takes_no_part_in_collectives() -> None:
+    """It may ask for rank and world size, but must not reach the MPI of its parent."""
+    from distrib import distributed as dist
+
+    class Asks(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            yield dist.get_rank(), dist.get_world_size()
+            dist.all_reduce(distrib.ones(2))
+
+    dist.init_process_group("single")
+    try:
+        it = iter(DataLoader(Asks(), batch_size=None, num_workers=1))
+        assert next(it) == [0, 1]
+        with pytest.raises(RuntimeError, match="all_reduce in DataLoader worker process 0"):
+            next(it)
+        dist.all_reduce(distrib.ones(2))
+    finally:
+        dist.destroy_process_group()

@@ -27,10 +27,18 @@ def _single(fn):
 
 
 def _mpi(fn):
-    if not dist.is_initialized():
-        dist.init_process_group("mpi")
     dist.barrier()
     return [fn(dist.get_rank())]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mpi_world():
+    """Under MPI there is one world for the whole session."""
+    if UNDER_MPI:
+        dist.init_process_group("mpi")
+    yield
+    if UNDER_MPI:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(params=WORLDS)

@@ -52,9 +52,7 @@ def test_batch_norm(shape: tuple[int, ...], last: bool, relu: bool) -> None:
         if shape[0] == 1 and x.ndim == 2:
             continue
         rm, rv = np.zeros(c, dtype), np.ones(c, dtype)
-        y, mean, rstd = cpu.batch_norm(
-            x, w.astype(dtype), b.astype(dtype), rm, rv, 0.1, 1e-5, relu
-        )
+        y, mean, rstd = cpu.batch_norm(x, w.astype(dtype), b.astype(dtype), rm, rv, 0.1, 1e-5, relu)
         ref = x.astype(np.float64)
         close(y, bn_reference(ref, w, b, 1e-5, relu), tol)
         dims = (0, *range(2, x.ndim))

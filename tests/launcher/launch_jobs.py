@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from distrib.launcher import detect
 FOLDER = Path(distrib.launcher.__file__).parent
 COMMAND = [sys.executable, str(FOLDER / "boot.py"), "command"]
 LIMIT_S = 5.0
+FAULT = "print('fault at', time.time(), flush=True); "
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -44,7 +46,13 @@ class Result:
 
     code: int
     output: str
-    seconds: float
+    ended: float
+
+    def seconds_since_fault(self) -> float:
+        """From the time that the script printed as ``fault at T`` to the end of the command."""
+        found = re.search(r"fault at (\d+\.\d+)", self.output)
+        assert found is not None, self.output
+        return self.ended - float(found[1])
 
 
 class Job:
@@ -70,14 +78,13 @@ class Job:
 
     def run(self, *arguments: str, limit_s: float = 30.0, **environment: str) -> Result:
         """Run the command to its end."""
-        start = time.monotonic()
         with self.start(*arguments, **environment) as process:
             try:
                 output, _ = process.communicate(timeout=limit_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        return Result(process.returncode, output, time.monotonic() - start)
+        return Result(process.returncode, output, time.time())
 
     def script(self, text: str, name: str = "train.py") -> str:
         """Write a script into the folder; returns its name."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launch_jobs import LIMIT_S, Job
+from launch_jobs import FAULT, LIMIT_S, Job
 
 Make = Callable[[str], str]
 OTHERS_WAIT = "\nc.Barrier()\n"
@@ -32,11 +32,11 @@ CASES = {
 def test_one_of_four_ranks_fails(job: Job, mpi: str, make_script: Make, name: str) -> None:
     action, code, message = CASES[name]
     segments = set(os.listdir("/dev/shm"))
-    result = job.run(*FOUR, make_script(f"if r == 1: {action}{OTHERS_WAIT}"))
+    result = job.run(*FOUR, make_script(f"if r == 1: {FAULT}{action}{OTHERS_WAIT}"))
     assert result.code == code, result.output
     assert re.search(f"rank 1 of 4 failed: {message}", result.output), result.output
     assert "ranks 0, 2-3 were ended" in result.output
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
     job.check_nothing_left()
     assert mapped_by_nobody(set(os.listdir("/dev/shm")) - segments) == set()
 
@@ -52,13 +52,6 @@ def mapped_by_nobody(names: set[str]) -> set[str]:
     return {name for name in names - used if "mpich" in name or "segment" in name}
 
 
-def test_time_from_death_to_end(job: Job, mpi: str, make_script: Make) -> None:
-    body = "if r == 1: print(time.time(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    result = job.run(*FOUR, make_script(body + OTHERS_WAIT))
-    died = float(re.findall(r"^\d+\.\d+$", result.output, re.MULTILINE)[0])
-    assert time.time() - died < 2.5
-
-
 def test_traceback_is_printed_once_with_the_rank(job: Job, mpi: str, make_script: Make) -> None:
     result = job.run(*FOUR, make_script("def step():\n    return {}['k']\nstep()\n"))
     assert result.code == 1
@@ -70,36 +63,38 @@ def test_traceback_is_printed_once_with_the_rank(job: Job, mpi: str, make_script
 
 
 def test_one_rank_raises_before_mpi_starts(job: Job, mpi: str) -> None:
-    text = "import os\nif os.environ['RANK'] == '2': raise RuntimeError('early')\n"
+    text = "import os, time\nif os.environ['RANK'] == '2':\n"
+    text += f"    {FAULT}raise RuntimeError('early')\n"
     text += "from mpi4py import MPI\nMPI.COMM_WORLD.Barrier()\n"
     result = job.run(*FOUR, job.script(text))
     assert result.code == 1
     assert "rank 2 of 4 failed: RuntimeError: early" in result.output
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 def test_mpi_abort_ends_the_job_with_its_code(job: Job, mpi: str, make_script: Make) -> None:
-    result = job.run(*FOUR, make_script(f"if r == 1: c.Abort(5){OTHERS_WAIT}"))
+    result = job.run(*FOUR, make_script(f"if r == 1: {FAULT}c.Abort(5){OTHERS_WAIT}"))
     assert result.code == 5
     assert "code 5" in result.output
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 def test_survivors_that_ignore_sigterm_are_killed(job: Job, mpi: str, make_script: Make) -> None:
-    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); c.Barrier()\nif r == 0: sys.exit(4)"
-    start = time.monotonic()
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); c.Barrier()\n"
+    body += f"if r == 0: {FAULT}sys.exit(4)"
     result = job.run(*FOUR, "--grace-period", "0.5", make_script(body + OTHERS_WAIT))
     assert result.code == 4
-    assert time.monotonic() - start < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 def test_a_stopped_rank_does_not_hold_up_the_end(job: Job, mpi: str, make_script: Make) -> None:
     body = (
-        "if r == 0: os.kill(os.getpid(), signal.SIGSTOP)\nif r == 1: time.sleep(0.2); sys.exit(6)"
+        "if r == 0: os.kill(os.getpid(), signal.SIGSTOP)\n"
+        f"if r == 1: time.sleep(0.2); {FAULT}sys.exit(6)"
     )
     result = job.run(*FOUR, make_script(body + OTHERS_WAIT))
     assert result.code == 6
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 def test_helpers_of_a_rank_end_with_it(job: Job) -> None:
@@ -108,18 +103,19 @@ def test_helpers_of_a_rank_end_with_it(job: Job) -> None:
         "if __name__ == '__main__':\n"
         "    multiprocessing.get_context('spawn').Process(target=time.sleep, args=(60,)).start()\n"
         "    subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
-        "    time.sleep(0.3); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    time.sleep(0.3); {FAULT}os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     result = job.run("run", job.script(text))
     assert result.code == 137
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 def test_killed_watcher_counts_as_its_rank(job: Job, mpi: str) -> None:
-    text = "import os, signal, time\nif os.environ['RANK'] == '1': os.kill(os.getppid(), 9)\n"
+    text = "import os, signal, time\n"
+    text += f"if os.environ['RANK'] == '1': {FAULT}os.kill(os.getppid(), 9)\n"
     result = job.run(*FOUR, job.script(text + "time.sleep(60)\n"))
     assert result.code not in (0, 2)
-    assert result.seconds < LIMIT_S
+    assert result.seconds_since_fault() < LIMIT_S
 
 
 @pytest.mark.parametrize(
@@ -129,7 +125,9 @@ def test_killed_watcher_counts_as_its_rank(job: Job, mpi: str) -> None:
 def test_signal_to_the_launcher(
     job: Job, mpi: str, make_script: Make, number: int, code: int, num: int
 ) -> None:
-    script = make_script("print('up', flush=True)\nif r == 0: time.sleep(60)\nc.Barrier()\n")
+    body = "print('up', flush=True)\nif r == 0: time.sleep(60)\nc.Barrier()\n"
+    alone = "import time\nprint('up', flush=True); time.sleep(60)\n"
+    script = job.script(alone) if num == 1 else make_script(body)
     with job.start("run", "--nproc-per-node", str(num), script) as process:
         job.wait_for(process, "up", num)
         start = time.monotonic()
@@ -139,6 +137,22 @@ def test_signal_to_the_launcher(
     assert time.monotonic() - start < LIMIT_S
     assert "Traceback" not in output
     assert output.count("ending") == 1
+
+
+def test_killed_proxy_of_mpi_ends_the_job(job: Job, mpi: str, make_script: Make) -> None:
+    """What mpiexec itself does not notice: its process between it and the ranks is killed."""
+    body = "print('parent', os.getppid(), flush=True)\nc.Barrier()\ntime.sleep(60)\n"
+    with job.start("run", "--nproc-per-node", "2", make_script(body)) as process:
+        assert process.stdout is not None
+        watcher = int(process.stdout.readline().split()[1])
+        middle = int(Path(f"/proc/{watcher}/stat").read_text().rpartition(")")[2].split()[1])
+        time.sleep(0.5)
+        start = time.monotonic()
+        os.kill(middle, signal.SIGKILL)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 137
+    assert "MPI" in output
+    assert time.monotonic() - start < LIMIT_S
 
 
 def test_killed_launcher_takes_the_ranks_with_it(job: Job, mpi: str, make_script: Make) -> None:

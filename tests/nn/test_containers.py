@@ -66,7 +66,8 @@ def test_module_list() -> None:
     layers.insert(0, nn.ReLU())
     layers += [nn.Tanh()]
     assert repr(layers) == (
-        "ModuleList(\n  (0): ReLU()\n  (1-3): 3 x Linear(in_features=1, out_features=2, bias=True)\n"
+        "ModuleList(\n  (0): ReLU()\n  (1-3): 3 x Linear(in_features=1, out_features=2, "
+        "bias=True)\n"
         "  (4): Tanh()\n)"
     )
     del layers[1:3]
@@ -108,7 +109,7 @@ def test_parameter_list() -> None:
 def test_parameter_dict() -> None:
     items = nn.ParameterDict({"b": torch.ones(1), "a": torch.ones(2)})
     assert list(items) == ["a", "b"]
-    assert list(items.named_parameters())[0][0] == "a"
+    assert [name for name, _ in items.named_parameters()] == ["a", "b"]
     assert list(items | {"c": torch.ones(1)}) == ["a", "b", "c"]
     assert items.popitem()[0] == "b"
     assert items.get("b") is None

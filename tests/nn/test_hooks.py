@@ -33,9 +33,7 @@ def test_order_prepend_and_kwargs() -> None:
     seen: list[str] = []
     net.register_forward_hook(lambda m, a, o: seen.append("second"))
     net.register_forward_hook(lambda m, a, o: seen.append("first"), prepend=True)
-    net.register_forward_hook(
-        lambda m, a, k, o: seen.append(f"by={k['by']}"), with_kwargs=True
-    )
+    net.register_forward_hook(lambda m, a, k, o: seen.append(f"by={k['by']}"), with_kwargs=True)
     net.register_forward_pre_hook(lambda m, a, k: (a, {"by": 3.0}), with_kwargs=True)
     assert net(torch.ones(1), by=2.0).item() == 3.0
     assert seen == ["first", "second", "by=3.0"]
@@ -44,7 +42,7 @@ def test_order_prepend_and_kwargs() -> None:
 def test_bad_pre_hook_result() -> None:
     net = nn.Identity()
     net.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True)
-    with pytest.raises(RuntimeError, match="must return None or a tuple of .new_args, new_kwargs"):
+    with pytest.raises(RuntimeError, match="must return None or a tuple of"):
         net(torch.ones(1))
 
 

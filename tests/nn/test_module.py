@@ -212,7 +212,7 @@ def test_parameter_is_a_leaf_that_shares_memory() -> None:
     assert type(param + 1) is torch.Tensor
     assert type(param.detach()) is torch.Tensor
     assert repr(param) == "Parameter containing:\ntensor([5., 1.], requires_grad=True)"
-    assert nn.Parameter((param * 2)).is_leaf
+    assert nn.Parameter(param * 2).is_leaf
 
 
 def test_repr() -> None:

@@ -158,6 +158,7 @@ def test_default_generator_functions():
         (RuntimeError, "offset", lambda g: g.set_offset(1)),
         (NotImplementedError, "graphsafe_get_state", lambda g: g.graphsafe_get_state()),
         (RuntimeError, "no random stream .* 'meta'", lambda g: Generator("meta")),
+        (RuntimeError, "no random stream .* 'cuda'", lambda g: Generator("cuda:0")),
         (TypeError, "expected a torch.Generator", lambda g: rng.choose(5)),
         (RuntimeError, r"from=3 > to=1", draw(fill.uniform, 2, "f4", 3, 1)),
         (RuntimeError, "to is out of bounds for c10::Half", draw(fill.uniform, 2, "f2", 0, 1e6)),

@@ -93,6 +93,9 @@ class CallMixin(ModuleBase):
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         """The call with every hook that there is."""
         d = self.__dict__
+        if not (_h._has_any_global_hook() or _h._has_own_hook(self)):
+            d.pop("_plain", None)
+            return self.forward(*args, **kwargs)
         after = [*_h._global_forward_hooks.items(), *(d.get("_forward_hooks") or {}).items()]
         called: set[int] = set()
         result: Any = None

@@ -33,6 +33,9 @@ class ModuleHandle(RemovableHandle):
         super().__init__(hooks_dict, extra_dict=extra_dict)
         self.owner = None if owner is None else weakref.ref(owner)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "owner": None}  # a copy belongs to another module
+
     def remove(self) -> None:
         """Take the hook out; does nothing if it is gone."""
         super().remove()
@@ -65,8 +68,12 @@ _GLOBAL_CALL_HOOKS = (
 )
 
 
+def _has_own_hook(module: ModuleBase) -> bool:
+    return any(module.__dict__.get(name) for name in _CALL_HOOKS)
+
+
 def _settle(module: ModuleBase) -> None:
-    if not any(module.__dict__.get(name) for name in _CALL_HOOKS):
+    if not _has_own_hook(module):
         module.__dict__.pop("_plain", None)
 
 

@@ -190,6 +190,8 @@ class StateMixin(ModuleBase):
                 "them in place?)",
                 stacklevel=6,
             )
+        if lazy and is_lazy(given):
+            return None
         try:
             with no_grad():
                 if assign:

@@ -258,7 +258,11 @@ def start(loader: DataLoader[Any], base_seed: int, dataset_states: dict[int, Any
 
     import numpy as np
 
-    assert np.random and multiprocessing.reduction
+    from .threads import blas_setters
+
+    modules = np.random, multiprocessing.reduction
+    assert all(modules)
+    blas_setters()
     context = loader.multiprocessing_context
     if context is None:
         context = multiprocessing.get_context()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 BLAS_SETTERS = (
     "scipy_openblas_set_num_threads64_",
     "scipy_openblas_set_num_threads",
@@ -18,8 +21,23 @@ def use_one() -> None:
 
     if cpu.available():
         cpu.set_num_threads(1)
+    for setter in blas_setters():
+        setter(1)
+
+
+@cache
+def blas_setters() -> list[Any]:
+    """How to set the number of threads of each BLAS that is loaded; call it before forking."""
+    import ctypes
+
+    found = []
     for path in _blas_libraries():
-        _set_one(path)
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        found += [getattr(library, name) for name in BLAS_SETTERS if hasattr(library, name)][:1]
+    return found
 
 
 def _blas_libraries() -> set[str]:
@@ -30,17 +48,3 @@ def _blas_libraries() -> set[str]:
     except (OSError, IndexError):
         return set()
     return {p for p in paths if any(k in p for k in ("openblas", "libmkl_rt", "libblis"))}
-
-
-def _set_one(path: str) -> None:
-    import ctypes
-
-    try:
-        library = ctypes.CDLL(path)
-    except OSError:
-        return
-    for name in BLAS_SETTERS:
-        setter = getattr(library, name, None)
-        if setter is not None:
-            setter(1)
-            return

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import collate, fetch, threads
-from .errors import ExceptionWrapper
-from .shm import NO_MEMORY, Arena
+from ....errors import CollectiveError
+from . import collate, fetch
+
+if TYPE_CHECKING:
+    from .errors import ExceptionWrapper
 
 # what the parent sends
 TASK, RESET, STOP = 0, 1, 2
@@ -106,6 +107,7 @@ def _leave_parent(spec: Spec) -> None:
     from .pool import forget_parent
 
     forget_parent()
+    _leave_groups(spec.worker_id)
     default_generator.lock = threading.RLock()  # a thread of the parent may have held it
     gc.freeze()  # the parent's garbage: its finalizers are not for here, and its pages stay shared
     for number in signal.valid_signals():
@@ -131,6 +133,25 @@ def _leave_parent(spec: Spec) -> None:
     threading.Thread(target=watch, name="distrib-data-watch", daemon=True).start()
 
 
+def _leave_groups(worker_id: int) -> None:
+    """Keep rank and world size readable, but let no collective reach the parent's MPI."""
+    world = sys.modules.get("distrib.distributed.world")
+    if world is None:
+        return
+
+    def refuse(call: Any, *args: Any, **kwargs: Any) -> Any:
+        raise CollectiveError(
+            f"{call.kind} in DataLoader worker process {worker_id}: "
+            "only the rank itself can take part in a collective",
+            hint="Exchange the data before the loader starts its workers, or in the training loop",
+        )
+
+    state = world.state()
+    for group in [*state.groups, state.default]:
+        if group is not None:
+            group._run = refuse
+
+
 def _prepare(spec: Spec) -> None:
     """Seed every generator, use one thread, say who this is, call the user's function."""
     import random
@@ -138,6 +159,7 @@ def _prepare(spec: Spec) -> None:
     import numpy as np
 
     from ....random import manual_seed
+    from . import threads
 
     global _worker_info
     threads.use_one()
@@ -153,6 +175,8 @@ def _prepare(spec: Spec) -> None:
 
 def _serve(conn: Any, spec: Spec) -> None:
     """Answer tasks in order until told to stop, or until the pipe closes (EOFError)."""
+    import select
+
     more = select.poll()
     more.register(conn.fileno(), select.POLLIN)
     reader = _Reader(spec)
@@ -183,6 +207,8 @@ class _Reader:
     """Reads batches and writes them to shared memory."""
 
     def __init__(self, spec: Spec) -> None:
+        from .shm import Arena
+
         self.spec = spec
         self.where = f"in DataLoader worker process {spec.worker_id}"
         self.arena = Arena()
@@ -194,7 +220,13 @@ class _Reader:
         try:
             _prepare(spec)
         except Exception as e:
-            self.broken = ExceptionWrapper(e, self.where)
+            self.broken = self.wrapped(e)
+
+    def wrapped(self, error: Exception) -> ExceptionWrapper:
+        """An exception for the parent to raise."""
+        from .errors import ExceptionWrapper
+
+        return ExceptionWrapper(error, self.where)
 
     def reset(self, dataset_state: Any) -> None:
         """Begin another epoch, from a state of the dataset if there is one."""
@@ -214,13 +246,14 @@ class _Reader:
         except Exception as e:
             if self.spec.iterable and isinstance(e, StopIteration):
                 return self.answer(END, None)
-            return self.answer(ERROR, ExceptionWrapper(e, self.where))
+            return self.answer(ERROR, self.wrapped(e))
 
     def answer(self, kind: int, batch: Any) -> tuple[bytes, list[int]]:
         """A message of that kind."""
         import pickle
 
         from . import wire
+        from .shm import NO_MEMORY
 
         arena = self.arena
         keeps = self.keeps_state and kind in (BATCH, END)

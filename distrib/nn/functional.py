@@ -1,0 +1,23 @@
+"""torch.nn.functional: the functions of the operator families, under one roof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops import activation, attention, conv, embed, linalg, loss, norm, pool, random
+from ..ops.registry import publish
+
+FAMILIES = (activation, attention, conv, embed, linalg, loss, norm, pool, random)
+
+
+def _names() -> dict[str, Any]:
+    return {name: getattr(family, name) for family in FAMILIES for name in family.NN}
+
+
+globals().update(_names())
+__all__ = sorted(_names())
+publish(globals())
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'distrib.nn.functional' has no attribute '{name}'")
