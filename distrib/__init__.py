@@ -41,6 +41,17 @@ from .dtypes import (
     uint32,
     uint64,
 )
+from .ops.activation import *
+from .ops.arithmetic import *
+from .ops.bitwise import *
+from .ops.compare import *
+from .ops.complexes import *
+from .ops.pointwise import *
+from .ops.reduce import *
+from .ops.scan import *
+from .ops.softmax import *
+from .ops.special import *
+from .ops.stats import *
 from .ops.arithmetic import *
 from .ops.bitwise import *
 from .ops.compare import *
@@ -49,20 +60,24 @@ from .ops.pointwise import *
 from .ops.reduce import *
 from .ops.scan import *
 from .ops.stats import *
+from .ops.softmax import *
+from .ops.activation import *
+from .ops.shape import *
+from .ops.layout import *
+from .ops.join import *
 from .ops.creation import *
-from .ops.creation import range_ as range
 from .ops.convert import *
 from .ops.index import *
-from .ops.join import *
-from .ops.layout import *
+from .ops.scatter import *
 from .ops.linalg import *
-from .ops.norm import *
-from .ops.pool import *
 from .ops.conv import *
+from .ops.pool import *
+from .ops.pad import *
+from .ops.norm import *
 from .ops.random import *
 from .ops.embed import *
-from .ops.scatter import *
-from .ops.shape import *
+from .ops.rnn import *
+from .ops.creation import range_ as range
 from .printing import set_printoptions
 from .random import (
     Generator,
@@ -74,6 +89,9 @@ from .random import (
     set_rng_state,
 )
 from .tensor import Size, Tensor
+
+from . import distributed, nn, optim, utils  # isort: skip
+from .serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"
 globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool

@@ -52,7 +52,7 @@ HANDLED = (
     signal.SIGUSR2,
 )
 _MAX_OUTPUT_BYTES = 200_000
-EMPTY_S = 5.0  # for mpiexec to start its first process
+EMPTY_S, EMPTIED_S = 5.0, 1.0  # without a process below mpiexec: at first, and later
 
 
 def free_port() -> int:
@@ -91,6 +91,7 @@ class Attempt:
         self.process: subprocess.Popen[bytes] | None = None
         self.starter_done = False
         self.busy_at = time.monotonic()  # when the starter last had a living child
+        self.was_busy = False
         self.output = bytearray()
         self.num_handed = 0  # ranks that write to our own streams
         self.outcome: Outcome | None = None
@@ -182,8 +183,11 @@ class Attempt:
         for fd in fds:
             poller.register(fd, zmq.POLLIN)
         deadline = self.supervisor.next_deadline()
-        wait_s = 0.5 if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = {item for item, _ in poller.poll(int(min(0.5, wait_s) * 1000) + 1)}
+        hellos = self.supervisor.outcome.hellos
+        wait_s = 0.5 if len(hellos) == self.supervisor.num_ranks else 0.05
+        if deadline is not None:
+            wait_s = min(wait_s, max(0.0, deadline - time.monotonic()))
+        ready = {item for item, _ in poller.poll(int(wait_s * 1000) + 1)}
 
         if self.listener is not None and self.listener.fileno() in ready:
             self._hand_over_streams(self.listener)
@@ -279,8 +283,8 @@ class Attempt:
         if self.is_local and len(hellos) < self.supervisor.num_ranks:
             now = time.monotonic()
             if any(not is_gone(pid) for pid in children(self.process.pid)):
-                self.busy_at = now
-            is_broken |= now > self.busy_at + EMPTY_S
+                self.busy_at, self.was_busy = now, True
+            is_broken |= now > self.busy_at + (EMPTIED_S if self.was_busy else EMPTY_S)
         if is_broken:
             self.starter_done = True
             text = "a process of MPI between its launcher and the ranks is gone"

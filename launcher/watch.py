@@ -308,8 +308,9 @@ class Watcher:
         if self.launcher_gone:  # what it would have done at the end
             folder = folder or os.path.dirname(self.rank.error_file)
             remove_segments({}, self.segments, only_named=True)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        until = time.monotonic() + 0.5
+        while folder and os.path.exists(folder) and time.monotonic() < until:
+            shutil.rmtree(folder, ignore_errors=True)  # other ranks may still be writing into it
 
 
 def _ignore(number: int, frame: object) -> None:

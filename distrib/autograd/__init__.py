@@ -1,6 +1,9 @@
 """Automatic differentiation: modes, the engine, hooks, in-place history, user functions, checks."""
 
+from .anomaly import detect_anomaly, set_detect_anomaly
 from .engine import backward, grad
+from .function import Function, FunctionCtx, InplaceFunction, once_differentiable
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck
 from .hooks import RemovableHandle
 from .modes import (
     enable_grad,
@@ -13,6 +16,15 @@ from .modes import (
 )
 
 __all__ = [
+    "Function",
+    "FunctionCtx",
+    "GradcheckError",
+    "InplaceFunction",
+    "detect_anomaly",
+    "gradcheck",
+    "gradgradcheck",
+    "once_differentiable",
+    "set_detect_anomaly",
     "RemovableHandle",
     "backward",
     "enable_grad",

@@ -6,6 +6,7 @@ Without this, a rank that raises waits for the others when MPI finalizes, and th
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
 import threading
@@ -15,9 +16,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-LAUNCHED_BY = (
-    "distrib.launcher.worker"  # imported in processes that `distrib run` started, only there
-)
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where a launcher reads how a rank failed
+_WORKER = os.path.join("launcher", "worker.py")  # what `distrib run` runs the script in
 DRAIN_S = 0.2  # MPI launchers drop output that they have not read when the job is aborted
 
 
@@ -65,6 +65,27 @@ def _in_worker() -> bool:
     return False
 
 
+def _write_report(path: str, error: str, message: str, code: int) -> None:
+    """The report of a failure in TorchElastic's form."""
+    report = {
+        "message": {
+            "message": f"{error}: {message}",
+            "extraInfo": {"py_callstack": "", "timestamp": str(int(time.time()))},
+        },
+        "exception": error,
+        "text": message,
+        "where": "",
+        "traceback": "",
+        "code": code,
+    }
+    try:
+        with open(path + ".part", "w", encoding="utf-8", errors="replace") as file:
+            json.dump(report, file)
+        os.replace(path + ".part", path)
+    except OSError as problem:
+        sys.stderr.write(f"could not write {path}: {problem}\n")
+
+
 class Guard:
     """The process's hooks: on an uncaught exception, a failing exit, and a good end."""
 
@@ -74,6 +95,7 @@ class Guard:
         self.rank, self._abort, self._farewell = rank, abort, farewell
         self.exit_code = 0
         self._pid = os.getpid()  # a forked child inherits the hooks and must not end the job
+        self._in_worker = _in_worker()
         self._previous = sys.excepthook
         self._previous_thread = threading.excepthook
 
@@ -81,7 +103,7 @@ class Guard:
         """Take the hooks of this process; our launcher sees exceptions and exits itself."""
         threading.excepthook = self._on_thread_exception
         atexit.register(self._at_exit)
-        if not _in_worker():
+        if not self._in_worker:
             sys.excepthook = self._on_exception
             sys.exit = _exit
 
@@ -91,13 +113,26 @@ class Guard:
         lines = text.rstrip("\n").split("\n")
         sys.stderr.write("".join(f"{prefix}{line}\n" for line in lines))
 
-    def abort(self, code: int) -> None:
-        """Let out what was printed, and end all ranks."""
+    def end(self, error: str, message: str, code: int = 1) -> None:
+        """Say why, and end all ranks; our launcher reads the reason in the error file."""
+        self.report(f"{error}: {message}")
+        path = os.environ.get(_ERROR_FILE, "")
+        if path and self._in_worker:
+            _write_report(path, error, message, code)
+            self._flush()
+            os._exit(code)
+        self.abort(code)
+
+    def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except (OSError, ValueError):
                 pass  # a closed pipe must not keep the job alive
+
+    def abort(self, code: int) -> None:
+        """Let out what was printed, and end all ranks."""
+        self._flush()
         time.sleep(DRAIN_S)
         self._abort(code)
 
@@ -116,14 +151,12 @@ class Guard:
         if os.getpid() != self._pid or issubclass(args.exc_type, SystemExit):
             self._previous_thread(args)
             return
+        thread = "a thread" if args.thread is None else args.thread.name
+        trace = traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback)
         try:
-            thread = "a thread" if args.thread is None else args.thread.name
-            text = "".join(
-                traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback)
-            )
-            self.report(f"Exception in thread {thread}:\n{text}")
+            self.report(f"Exception in thread {thread}:\n{''.join(trace)}")
         finally:
-            self.abort(1)
+            self.end(args.exc_type.__name__, f"{args.exc_value}, in thread {thread}")
 
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:

@@ -84,8 +84,7 @@ class Runtime:
 
     def end(self, message: str) -> None:
         """End all ranks of the job."""
-        self.guard.report(message)
-        self.guard.abort(1)
+        self.guard.end("CollectiveError", message)
 
     def farewell(self) -> None:
         """At a good end: wait for the other ranks without spinning, then finalize MPI."""
@@ -302,8 +301,7 @@ class MPIGroup(ProcessGroup):
 
     def abort(self, message: str, code: int = 1) -> None:
         """End all ranks of the job with the message."""
-        self.runtime.guard.report(message)
-        self.runtime.guard.abort(code)
+        self.runtime.guard.end("CollectiveError", message, code)
 
 
 def _ranks(ranks: list[int]) -> str:

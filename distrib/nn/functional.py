@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops import activation, attention, conv, embed, linalg, loss, norm, pool, random
+from ..ops import activation, attention, conv, embed, linalg, loss, norm, pad, pool, random, softmax
 from ..ops.registry import publish
 
-FAMILIES = (activation, attention, conv, embed, linalg, loss, norm, pool, random)
+FAMILIES = (activation, attention, conv, embed, linalg, loss, norm, pad, pool, random, softmax)
 
 
 def _names() -> dict[str, Any]:
-    return {name: getattr(family, name) for family in FAMILIES for name in family.NN}
+    return {name: getattr(family, name) for family in FAMILIES for name in getattr(family, "NN", ())}
 
 
 globals().update(_names())

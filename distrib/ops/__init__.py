@@ -10,6 +10,6 @@ from . import shape, layout, creation, join, convert, index, linalg, scatter  # 
 from . import reduce  # isort: skip
 from . import stats  # isort: skip
 from . import scan  # isort: skip
-from . import conv, pool, norm  # isort: skip
+from . import conv, pool, pad, norm  # isort: skip
 from . import random, embed  # isort: skip
-from . import activation, loss, rnn, attention  # isort: skip
+from . import softmax, activation, loss, rnn, attention  # isort: skip

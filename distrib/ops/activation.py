@@ -1,295 +1,232 @@
-"""Activations of torch.nn.functional: the relu family, smooth gates, softmax and its logarithm."""
+"""Activations as torch.nn.functional has them: functions with ``inplace``, and the in-place names."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import raw_of
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, W, check_dim, wrap
-from . import pointwise as _pointwise
-from .arithmetic import abs, exp
-from .compare import ge, gt, le, logical_and, logical_or, lt, masked, where3
-from .core import cast
-from .formula import math as m
-from .pointwise import expm1, log1p, tanh
-from .pointwise import relu as relu_op
-from .pointwise import sigmoid as sigmoid_op
+from . import gates, pointwise
+from .gates import gelu, hardshrink, logsigmoid, prelu_op, softplus, softsign, tanhshrink
 from .record import OPS
-from .reduce import sum
-from .registry import alias_for_write, attach, copy_into, elementwise, operator, publish
-from .samples import one, spread
-
-xp: Any = None  # bound per array type
-_X = spread(3, 4, 5)
-_INNER: dict[str, Any] = {"rule": "math", "out": False, "inplace": False, "method": False}
-_R2, _R2PI = 0.7071067811865476, 0.3989422804014327
+from .registry import attach, publish
+from .softmax import log_softmax, softmax, softmin
 
 
-def _erf(x: Any) -> Any:
-    """By the standard library, one number at a time."""
-    import math
-
-    return np.vectorize(math.erf)(x)
-
-
-# ---- piecewise linear -----------------------------------------------------------------------------
-relu6_ = elementwise(
-    "relu6", lambda input: m.minimum(m.maximum(input, 0), 6),
-    (lambda g, y: masked(g, logical_and(gt(y, 0), lt(y, 6))),), domain=(-3, 9),
-    ref=lambda x: np.clip(x, 0, 6), onnx="Clip", **_INNER,
-)  # fmt: skip
-leaky_relu_op = elementwise(
-    "leaky_relu", lambda input, *, negative_slope=0.01: m.where(input > 0, input, input * negative_slope),
-    (lambda g, input, negative_slope: where3(gt(input, 0), g, g * negative_slope),),
-    samples=one(_X, negative_slope=0.2), ref=lambda x, negative_slope: np.maximum(x, 0) + negative_slope * np.minimum(x, 0),
-    onnx="LeakyRelu", **_INNER,
-)  # fmt: skip
-hardtanh_op = elementwise(
-    "hardtanh", lambda input, *, min_val=-1.0, max_val=1.0: m.minimum(m.maximum(input, min_val), max_val),
-    (lambda g, input, min_val, max_val: masked(g, logical_and(gt(input, min_val), lt(input, max_val))),),
-    samples=one(_X, min_val=-0.71, max_val=1.21), ref=lambda x, min_val, max_val: np.clip(x, min_val, max_val), **_INNER,
-)  # fmt: skip
-hardsigmoid_op = elementwise(
-    "hardsigmoid", lambda input: m.minimum(m.maximum(input + 3, 0), 6) / 6,
-    (lambda g, input: masked(g / 6, logical_and(gt(input, -3), lt(input, 3))),), domain=(-5, 5),
-    ref=lambda x: np.clip(x / 6 + 0.5, 0, 1), onnx="HardSigmoid", **_INNER,
-)  # fmt: skip
-hardswish_op = elementwise(
-    "hardswish", lambda input: input * (m.minimum(m.maximum(input + 3, 0), 6) / 6),
-    (lambda g, input: where3(ge(input, 3), g, masked(g * (input / 3 + 0.5), gt(input, -3))),), domain=(-5, 5),
-    ref=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), onnx="HardSwish", **_INNER,
-)  # fmt: skip
-hardshrink = elementwise(
-    "hardshrink", lambda input, *, lambd=0.5: m.where((input >= -lambd) & (input <= lambd), 0, input),
-    (lambda g, input, lambd: masked(g, logical_or(lt(input, -lambd), gt(input, lambd))),), "math",
-    inplace=False, domain=(-2, 2), ref=lambda x: x * (np.abs(x) > 0.5),
-)  # fmt: skip
-softshrink_op = elementwise(
-    "softshrink",
-    lambda input, *, lambd=0.5: m.where(input > lambd, input - lambd, m.where(input < -lambd, input + lambd, input * 0)),
-    (lambda g, input, lambd: masked(g, logical_or(lt(input, -lambd), gt(input, lambd))),),
-    domain=(-2, 2), ref=lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0), **_INNER,
-)  # fmt: skip
-threshold_op = elementwise(
-    "threshold", lambda input, *, threshold, value: m.where(input <= threshold, value, input),
-    (lambda g, input, threshold: masked(g, gt(input, threshold)),), samples=one(_X, threshold=0.3, value=-7.0),
-    ref=lambda x, threshold, value: np.where(x > threshold, x, value), **_INNER,
-)  # fmt: skip
-prelu_op = elementwise(
-    "prelu", lambda input, weight: m.where(input > 0, input, input * weight),
-    (lambda g, input, weight: where3(gt(input, 0), g, g * weight),
-     lambda g, input: masked(g * input, le(input, 0))), "promote", out=False, inplace=False, method=False,
-    samples=one(_X, spread(4, 1, lo=0.1, hi=0.5)), onnx="PRelu",
-    ref=lambda x, weight: np.maximum(x, 0) + weight * np.minimum(x, 0),
-)  # fmt: skip
-
-# ---- smooth ---------------------------------------------------------------------------------------
-elu_op = elementwise(
-    "elu", lambda input, *, alpha=1.0: m.where(input > 0, input, alpha * m.expm1(input)),
-    (lambda g, input, y, alpha: where3(gt(input, 0), g, g * (y + alpha)),), samples=one(_X, alpha=0.7),
-    ref=lambda x, alpha: np.where(x > 0, x, alpha * (np.exp(x) - 1)), onnx="Elu", **_INNER,
-)  # fmt: skip
-_SELU_SCALE, _SELU_BOTH = 1.0507009873554805, 1.7580993408473766
-selu = elementwise(
-    "selu", lambda input: m.where(input > 0, input * 1.0507009873554805, m.expm1(input) * 1.7580993408473766),
-    (lambda g, input, y: where3(gt(input, 0), g * _SELU_SCALE, g * (y + _SELU_BOTH)),), "math", out=False, method=False,
-    domain=(-3, 3), ref=lambda x: _SELU_SCALE * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)), onnx="Selu",
-)  # fmt: skip
-celu_op = elementwise(
-    "celu", lambda input, *, alpha=1.0: m.where(input > 0, input, alpha * m.expm1(input / alpha)),
-    (lambda g, input, y, alpha: where3(gt(input, 0), g, g * (y / alpha + 1)),), samples=one(_X, alpha=1.7),
-    ref=lambda x, alpha: np.maximum(0, x) + np.minimum(0, alpha * (np.exp(x / alpha) - 1)), onnx="Celu", **_INNER,
-)  # fmt: skip
-silu_op = elementwise(
-    "silu", lambda input: input / (1 + m.exp(-input)), (lambda g, input: g * _silu_slope(sigmoid_op(input), input),),
-    domain=(-6, 6), ref=lambda x: x * 0.5 * (1 + np.tanh(x / 2)), **_INNER,
-)  # fmt: skip
+def _run(name: str, input: Tensor, inplace: bool, **attrs: Any) -> Tensor:
+    op = OPS[name]
+    result: Tensor = W["inplace"](op, input, (), attrs) if inplace else op.call(input, **attrs)
+    return result
 
 
-def _silu_slope(s: Any, x: Any) -> Any:
-    return s * (x * (1 - s) + 1)
+def _no_bool(input: Tensor, name: str) -> None:
+    if input._a.dtype.kind == "b":
+        raise DTypeError(f"Boolean inputs not supported for {name}")
 
 
-softplus = elementwise(
-    "softplus",
-    lambda input, *, beta=1.0, threshold=20.0: m.where(
-        input * beta > threshold, input, m.log1p(m.exp(input * beta)) / beta
-    ),
-    (lambda g, input, beta, threshold: where3(gt(input * beta, threshold), g, g * sigmoid_op(input * beta)),),
-    samples=one(_X, beta=2.0), ref=lambda x, beta: np.logaddexp(0, beta * x) / beta, onnx="Softplus",
-    rule="math", out=True, inplace=False, method=False,
-)  # fmt: skip
-mish_op = elementwise(
-    "mish", lambda input: input * m.tanh(m.log1p(m.exp(m.minimum(input, 60)))),
-    (lambda g, input: g * _mish_slope(tanh(softplus(input)), sigmoid_op(input), input),), domain=(-5, 5),
-    ref=lambda x: x * np.tanh(np.logaddexp(0, x)), onnx="Mish", **_INNER,
-)  # fmt: skip
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)."""
+    if input._a.dtype.kind == "b":
+        _no_bool(input, "relu")
+    result: Tensor = input.relu_() if inplace else pointwise.relu(input)
+    return result
 
 
-def _mish_slope(t: Any, s: Any, x: Any) -> Any:
-    return t + x * s * (1 - t * t)
+def relu_(input: Tensor) -> Tensor:
+    """max(x, 0), in place."""
+    return relu(input, True)
 
 
-softsign = elementwise(
-    "softsign", lambda input: input / (1 + m.absolute(input)), (lambda g, input: g * _softsign_slope(1 + abs(input)),),
-    domain=(-4, 4), ref=lambda x: np.sign(x) * (1 - 1 / (1 + np.abs(x))), onnx="Softsign", **_INNER,
-)  # fmt: skip
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6)."""
+    _no_bool(input, "relu6")
+    return _run("relu6", input, inplace)
 
 
-def _softsign_slope(d: Any) -> Any:
-    return 1 / (d * d)
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where positive, else negative_slope * x."""
+    return _run("leaky_relu", input, inplace, negative_slope=negative_slope)
 
 
-tanhshrink = elementwise(
-    "tanhshrink", lambda input: input - m.tanh(input), (lambda g, input, y: g * _squared(input - y),),
-    domain=(-3, 3), ref=lambda x: x - np.sinh(x) / np.cosh(x), **_INNER,
-)  # fmt: skip
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """leaky_relu, in place."""
+    return leaky_relu(input, negative_slope, True)
 
 
-def _squared(t: Any) -> Any:
-    return t * t
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where positive, else alpha * (exp(x) - 1)."""
+    return _run("elu", input, inplace, alpha=alpha)
 
 
-logsigmoid = elementwise(
-    "logsigmoid", lambda input: m.minimum(input, 0) - m.log1p(m.exp(-m.absolute(input))),
-    (lambda g, input: g * sigmoid_op(-input),), domain=(-6, 6), ref=lambda x: -np.logaddexp(0, -x), **_INNER,
-)  # fmt: skip
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """elu, in place."""
+    return elu(input, alpha, True)
 
 
-def _gelu(x: Any, approximate: str) -> Any:
-    if approximate == "tanh":
-        return 0.5 * x * (1 + m.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
-    if approximate != "none":
-        raise DTypeError("approximate argument must be either none or tanh.")
-    return 0.5 * x * (1 + m.erf(x * 0.7071067811865476))
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu with the constants that keep mean 0 and variance 1."""
+    return _run("selu", input, inplace)
 
 
-def _gelu_slope(x: Any, approximate: str) -> Any:
-    if approximate == "tanh":
-        t = tanh((x + x * x * x * 0.044715) * 0.7978845608028654)
-        return (t + 1) * 0.5 + (1 - t * t) * x * (x * x * (0.5 * 0.7978845608028654 * 3 * 0.044715) + 0.5 * 0.7978845608028654)
-    return (erf(x * _R2) + 1) * 0.5 + x * (exp(x * x * -0.5) * _R2PI)
+def selu_(input: Tensor) -> Tensor:
+    """selu, in place."""
+    return selu(input, True)
 
 
-gelu = elementwise(
-    "gelu", lambda input, *, approximate="none": _gelu(input, approximate),
-    (lambda g, input, approximate: g * _gelu_slope(input, approximate),),
-    samples=lambda: [((_X,), {}), ((_X,), {"approximate": "tanh"})], onnx="Gelu",
-    ref=lambda x, approximate="none": x * 0.5 * (1 + (_erf(x / np.sqrt(2)) if approximate == "none" else np.tanh(
-        np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
-    rule="math", out=True, inplace=False, method=False,
-)  # fmt: skip
-erf = elementwise(
-    "erf", lambda input: m.erf(input), (lambda g, input: g * (exp(input * -input) * 1.1283791670955126),),
-    domain=(-3, 3), ref=_erf, onnx="Erf",
-)  # fmt: skip
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where positive, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return _run("celu", input, inplace, alpha=alpha)
 
 
-# ---- softmax ----------------------------------------------------------------------------------------
-def _floating(x: Any, dim: int, name: str) -> None:
-    check_dim(dim, x.ndim)
-    if x.dtype.kind not in "fc":
-        raise DTypeError(f"\"{name}\" not implemented for '{x.dtype.name.title()}'")
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """celu, in place."""
+    return celu(input, alpha, True)
 
 
-def _softmax(x: Any, dim: int) -> Any:
-    _floating(x, dim, "softmax_lastdim_kernel_impl")
-    if not x.size:
-        return x.copy()
-    e = x - xp.maximum.reduce(x, dim, keepdims=True)
-    e = xp.exp(e)
-    return e / xp.add.reduce(e, dim, keepdims=True)
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x limited to [min_val, max_val]."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    _no_bool(input, "hardtanh")
+    return _run("hardtanh", input, inplace, min_val=min_val, max_val=max_val)
 
 
-def _softmax_backward(g: Any, y: Any, dim: int) -> Any:
-    return y * (g - xp.add.reduce(g * y, dim, keepdims=True))
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """hardtanh, in place."""
+    return hardtanh(input, min_val, max_val, True)
 
 
-def _log_softmax(x: Any, dim: int) -> Any:
-    _floating(x, dim, "log_softmax_lastdim_kernel_impl")
-    if not x.size:
-        return x.copy()
-    z = x - xp.maximum.reduce(x, dim, keepdims=True)
-    return z - xp.log(xp.add.reduce(xp.exp(z), dim, keepdims=True))
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * relu6(x + 3) / 6."""
+    return _run("hardswish", input, inplace)
 
 
-def _log_softmax_backward(g: Any, y: Any, dim: int) -> Any:
-    return g - xp.exp(y) * xp.add.reduce(g, dim, keepdims=True)
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(x + 3) / 6."""
+    return _run("hardsigmoid", input, inplace)
 
 
-softmax_op = operator(
-    "softmax", lambda input, *, dim: _softmax(input, dim), (lambda g, y, dim: softmax_backward(g, y, dim=dim),), "math",
-    method=False, samples=one(_X, dim=1), onnx="Softmax",
-    ref=lambda x, dim: np.exp(x) / np.sum(np.exp(x), dim, keepdims=True),
-)  # fmt: skip
-softmax_backward = operator(
-    "softmax_backward", lambda g, y, *, dim: _softmax_backward(g, y, dim),
-    (lambda g, y, dim: softmax_backward(g, y, dim=dim),
-     lambda h, g, y, dim: h * (g - sum(g * y, dim=dim, keepdim=True)) - g * sum(h * y, dim=dim, keepdim=True)),
-    method=False, samples=one(_X, spread(3, 4, 5, seed=3), dim=1),
-    ref=lambda g, y, dim: np.einsum("aib,ij,ajb->ajb", g, np.eye(4), y) - y * np.einsum("aib,aib->ab", g, y)[:, None],
-)  # fmt: skip
-log_softmax_op = operator(
-    "log_softmax", lambda input, *, dim: _log_softmax(input, dim),
-    (lambda g, y, dim: log_softmax_backward(g, y, dim=dim),), "math",
-    method=False, samples=one(_X, dim=1), onnx="LogSoftmax",
-    ref=lambda x, dim: x - np.log(np.sum(np.exp(x), dim, keepdims=True)),
-)  # fmt: skip
-log_softmax_backward = operator(
-    "log_softmax_backward", lambda g, y, *, dim: _log_softmax_backward(g, y, dim),
-    (lambda h, y, dim: h - sum(h * exp(y), dim=dim, keepdim=True),
-     lambda h, g, y, dim: -(h * exp(y) * sum(g, dim=dim, keepdim=True))),
-    method=False, samples=one(_X, spread(3, 4, 5, seed=3), dim=1),
-    ref=lambda g, y, dim: g - np.exp(y) * np.einsum("aib->ab", g)[:, None],
-)  # fmt: skip
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x pulled towards zero by lambd."""
+    if lambd < 0:
+        raise DTypeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    return _run("softshrink", input, False, lambd=lambd)
 
 
-def _implicit(name: str, ndim: int, level: int) -> int:
-    warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
-        UserWarning, stacklevel=level,
-    )  # fmt: skip
-    return 0 if ndim in (0, 1, 3) else 1
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where above the threshold, else a value."""
+    return _run("threshold", input, inplace, threshold=threshold, value=value)
 
 
-def softmax(input: Tensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Tensor:
-    """exp(x) over its sum along a dimension."""
-    if dim is None:
-        dim = _implicit("softmax", input.ndim, _stacklevel)
-    if dtype is not None:
-        input = cast(input, dtype=raw_of(dtype))
-    result: Tensor = softmax_op(input, dim=dim)
-    return result if out is None else W["write_out"]("softmax", result, out, ())  # type: ignore
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """threshold, in place."""
+    return _run("threshold", input, True, threshold=threshold, value=value)
 
 
-def log_softmax(input: Tensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Tensor:
-    """The logarithm of softmax, computed without leaving logarithms."""
-    if dim is None:
-        dim = _implicit("log_softmax", input.ndim, _stacklevel)
-    if dtype is not None:
-        input = cast(input, dtype=raw_of(dtype))
-    result: Tensor = log_softmax_op(input, dim=dim)
-    return result if out is None else W["write_out"]("log_softmax", result, out, ())  # type: ignore
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return _run("silu", input, inplace)
 
 
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """softmax of the negative."""
-    if dim is None:
-        dim = _implicit("softmin", input.ndim, _stacklevel)
-    return softmax(-input, dim, _stacklevel, dtype)
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x))."""
+    return _run("mish", input, inplace)
 
 
-def _method(fn: Any) -> Any:
-    def called(self: Tensor, dim: int, dtype: Any = None) -> Tensor:
-        result: Tensor = fn(self, dim, 3, dtype)
-        return result
-
-    return called
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    result: Tensor = pointwise.sigmoid(input)
+    return result
 
 
-Tensor.softmax = _method(softmax)
-Tensor.log_softmax = _method(log_softmax)
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    result: Tensor = pointwise.tanh(input)
+    return result
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where positive, else a learnt multiple of it, one per channel (dimension 1) or one in all."""
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"prelu(): argument 'weight' must be Tensor, not {type(weight).__name__}")
+    if weight._a.size != 1:
+        if input.ndim == 0:
+            raise ShapeError("Not allow zero-dim input tensor.")
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if weight.ndim > 1 or channels != weight.numel():
+            raise ShapeError("Mismatch of parameter numbers and input channel size",
+                             got=f"{weight.numel()} parameters", expected=f"{channels} channels")  # fmt: skip
+    elif weight.ndim > 1:
+        raise ShapeError("prelu: Expected `weight` to be a scalar or 1D tensor", got=f"ndim = {weight.ndim}")
+    if weight.ndim and input.ndim != 1:
+        weight = weight.reshape([weight.numel() if i == 1 else 1 for i in range(input.ndim)])
+    if input._a.dtype != weight._a.dtype:
+        raise DTypeError("prelu: Type promoting not supported.", got=f"{input.dtype} and {weight.dtype}")
+    result: Tensor = prelu_op(input, weight)
+    return result
+
+
+def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+          inplace: bool = False) -> Tensor:  # fmt: skip
+    """leaky_relu with slopes drawn from [lower, upper] in training, their mean otherwise."""
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    from ..random import default_generator, fill
+
+    negative = input._a <= 0
+    slopes = np.ones(input._a.shape, input._a.dtype)
+    drawn = np.empty(int(negative.sum()))
+    fill.uniform(drawn, lower, upper, default_generator)
+    slopes[negative] = drawn
+    result: Tensor = input.mul_(wrap(slopes)) if inplace else input * wrap(slopes)
+    return result
+
+
+def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
+    """rrelu, in place."""
+    return rrelu(input, lower, upper, training, True)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along a dimension times the sigmoid of the second."""
+    if input.ndim == 0:
+        raise ShapeError("glu does not support 0-dimensional tensors")
+    d = check_dim(dim, input.ndim)
+    n = input.shape[d]
+    if n % 2:
+        raise ShapeError(f"Halving dimension must be even, but dimension {d} is size {n}")
+    lead = (slice(None),) * d
+    result: Tensor = input[(*lead, slice(None, n // 2))] * pointwise.sigmoid(input[(*lead, slice(n // 2, None))])
+    return result
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """A sample of the Gumbel-softmax distribution; ``hard`` gives one-hot values with the soft gradient."""
+    from ..random import default_generator, fill
+
+    noise = np.empty(logits._a.shape, logits._a.dtype)
+    fill.exponential(noise, 1.0, default_generator)
+    soft = softmax((logits - wrap(np.log(noise))) / tau, dim)
+    if not hard:
+        return soft
+    index = soft._a.argmax(dim, keepdims=True)
+    sharp = np.zeros(soft._a.shape, soft._a.dtype)
+    np.put_along_axis(sharp, index, 1, dim)
+    return wrap(sharp) - soft.detach() + soft
+
+
+attach("prelu", prelu)
+__all__ = [
+    "celu", "celu_", "hardshrink", "prelu", "relu_", "rrelu", "rrelu_", "selu", "selu_", "threshold", "threshold_",
+]  # fmt: skip
+NN = [
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu", "relu",
+    "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
+]  # fmt: skip
+publish(globals())

@@ -457,4 +457,4 @@ def _clash(shapes: list[tuple[int, ...]]) -> str | None:
 
 
 W.update(NUM=NUM, ERRORS=ERRORS, intercepted=intercepted, extended=extended)
-W.update(versions=versions, fix=fix, inferred=inferred, explain=explain)
+W.update(PICK=PICK, alias_op=lambda: W["OPS"]["alias"], versions=versions, fix=fix, inferred=inferred, explain=explain)

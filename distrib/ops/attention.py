@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
-from .activation import softmax
+from .softmax import softmax
 from .compare import where
 from .join import cat
 from .linalg import linear, matmul_

@@ -153,24 +153,24 @@ def _orders(x: Any) -> list[Any]:
 def _bessel(x: Any, v: int, second: bool) -> Any:
     a = np.abs(x)
     far = _hankel(np.maximum(a, 25.0), v)[1 if second else 0]
-    near_x = np.clip(a, 1e-3, 25.0)
+    near_x = np.clip(a, 1e-6, 25.0)
     js = _orders(near_x)
     tiny = 1 - a * a / 4 if v == 0 else a / 2 * (1 - a * a / 8)
     if not second:
-        y = np.where(a <= 1e-3, tiny, np.where(a <= 25, js[v], far))
+        y = np.where(a <= 1e-6, tiny, np.where(a <= 25, js[v], far))
         y = np.where(np.isinf(a), 0.0, y)
         return np.copysign(1, x) * y if v else y
-    lead = np.log(np.where(a < 1e-3, a, near_x) / 2) + _GAMMA
+    lead = np.log(np.where(a < 1e-6, a, near_x) / 2) + _GAMMA
     total = np.zeros_like(x)
     if v == 0:
         for k in range(1, 40):
             total = total + (-1) ** k * js[2 * k] / k
-        y = 2 / np.pi * lead * np.where(a < 1e-3, tiny, js[0]) - 4 / np.pi * total
+        y = 2 / np.pi * lead * np.where(a < 1e-6, tiny, js[0]) - 4 / np.pi * total
     else:
         for k in range(1, 40):
             total = total + (-1) ** k * (js[2 * k - 1] - js[2 * k + 1]) / k
-        zeroth = np.where(a < 1e-3, 1 - a * a / 4, js[0])
-        y = 2 / np.pi * (lead * np.where(a < 1e-3, tiny, js[1]) - zeroth / a + total)
+        zeroth = np.where(a < 1e-6, 1 - a * a / 4, js[0])
+        y = 2 / np.pi * (lead * np.where(a < 1e-6, tiny, js[1]) - zeroth / a + total)
     y = np.where(a <= 25, y, far)
     return np.where(x == 0, -np.inf, np.where(x < 0, np.nan, np.where(np.isinf(a), 0.0, y)))
 

@@ -70,7 +70,7 @@ def ce_formula(input: Any, target: Any, *, ignore_index: int) -> Any:
 
 def log_softmax(x: Any, dim: int) -> Any:
     """log softmax, recorded."""
-    from .activation import log_softmax as ls
+    from .softmax import log_softmax as ls
 
     return ls(x, dim)
 

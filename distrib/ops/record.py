@@ -194,4 +194,4 @@ def _first(f: Callable[..., Any]) -> Callable[..., Any]:
     return first
 
 
-W.update(kernel=kernel)
+W.update(kernel=kernel, OPS=OPS)

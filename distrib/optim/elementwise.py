@@ -2,9 +2,9 @@
 
 A subclass writes `_formula(m, h, p, g, *state)`: the new parameter and state from the old ones,
 with operators and the functions of ``m`` only. It is run on flat blocks of raw arrays (small
-parameters gathered into one block, large ones cut so that they stay in the cache), or on Tensors where
-``differentiable=True`` asks for a recorded step. The state of gathered parameters lies in one array
-that their state Tensors are views of, so a step over many of them is a handful of array calls.
+parameters gathered into one block, large ones cut so that they stay in the cache), or on Tensors
+where ``differentiable=True`` asks for a recorded step. The state of gathered parameters lies in
+one array that their state Tensors are views of: a step over many is a handful of array calls.
 """
 
 from __future__ import annotations

@@ -55,9 +55,9 @@ def _register(
 
 def typename(x: object) -> str:
     """How PyTorch names the type of an object in messages."""
+    kind: Any = type(x)
     if isinstance(x, Tensor):
-        return str(x.type())
-    kind = type(x)
+        return str(kind.type(x))
     return (
         kind.__qualname__
         if kind.__module__ == "builtins"
@@ -283,15 +283,15 @@ class Optimizer:
     @staticmethod
     def _process_value_according_to_param_policy(
         param: Tensor,
-        value: Tensor,
+        value: Any,
         param_id: int,
         param_groups: list[dict[str, Any]],
         key: Hashable = None,
-    ) -> Tensor:
+    ) -> Any:
         """Where and in which dtype a loaded state Tensor is kept."""
         group: dict[str, Any] = next((g for g in param_groups if param_id in g["params"]), {})
         on_device = bool(group.get("capturable") or group.get("fused"))
-        moved: Tensor = value
+        moved = value
         if key == "step":
             if on_device and (value.device != param.device or value.dtype != of("f4")):
                 moved = value.to(dtype=of("f4"), device=param.device)
@@ -344,7 +344,11 @@ class Optimizer:
                 raise TypeError(
                     f"optimizer can only optimize Tensors, but one of the params is {typename(p)}"
                 )
-            if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
+            if not (
+                self.defaults.get("differentiable")
+                or p.is_leaf
+                or getattr(p, "retains_grad", False)
+            ):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:

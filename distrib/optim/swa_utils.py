@@ -12,7 +12,7 @@ from .lr_scheduler.base import LRScheduler, copied, per_group
 from .optimizer import Optimizer
 
 Average = Callable[[Tensor, Tensor, Any], Any]
-AverageMany = Callable[[list[Tensor], list[Tensor], Any], None]
+AverageMany = Callable[[list[Any], list[Any], Any], None]
 
 
 def _check_decay(decay: float) -> None:
@@ -46,7 +46,7 @@ def get_swa_avg_fn() -> Average:
 def _in_place(update: Average) -> AverageMany:
     """A rule for one Tensor, applied to lists in place; integers take the current value."""
 
-    def run(averages: list[Tensor], currents: list[Tensor], num_averaged: Any) -> None:
+    def run(averages: list[Any], currents: list[Any], num_averaged: Any) -> None:
         with no_grad():
             for average, current in zip(averages, currents, strict=True):
                 real = average.is_floating_point() or average.is_complex()

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from .allowed import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 from .archive import Section, Writer
-from .pickler import Pickler, Storages
+from .pickler import Storages, dump
 from .reading import MapLocation, Pickles, load_stream
 
 DEFAULT_PROTOCOL = 2
@@ -48,7 +48,7 @@ def save(
 
     def write(stream: Any, name: str) -> None:
         storages, data = Storages(), io.BytesIO()
-        Pickler(data, pickle_protocol, storages).dump(obj)
+        dump(obj, data, pickle_protocol, storages)
         archive = Writer(stream, name)
         archive.record("data.pkl", data.getvalue())
         archive.record(".format_version", b"1")

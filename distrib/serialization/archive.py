@@ -187,7 +187,7 @@ class Reader:
         entry = self._entry(name)
         self._stream.seek(self._start(entry))
         if entry.compress_type == zipfile.ZIP_DEFLATED:
-            data = self._inflate(entry)
+            data: Any = self._inflate(entry)
         else:
             data = np.empty(entry.file_size, np.uint8)
             if not _fill(self._stream, memoryview(data)):

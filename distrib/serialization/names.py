@@ -123,7 +123,7 @@ def read(module: str, name: str) -> Any:
     if found is not None:
         return found
     if f"{module}.{name}" == "torch.nn.parameter.Parameter":
-        return importlib.import_module(f"{PACKAGE}.nn.parameter").Parameter
+        return rebuild.parameter_class()
     candidates = [PACKAGE + module[len("torch") :]]
     for prefix, room in ROOMS.items():
         if module == prefix or module.startswith(prefix + "."):

@@ -64,86 +64,97 @@ def _no_hooks() -> OrderedDict[Any, Any]:
     return hooks
 
 
-class Pickler(pickle._Pickler):
-    """Writes tensors, dtypes, devices and our classes under PyTorch's names."""
+def _persistent_id(self: Any, obj: Any) -> Any:
+    if type(obj) is _Reference:
+        return obj.id
+    if isinstance(obj, UntypedStorage):
+        return self.storages.reference(obj.bytes(), None, str(obj.device), obj).id
+    return None
 
-    dispatch = pickle._Pickler.dispatch.copy()
 
-    def __init__(self, stream: Any, protocol: int, storages: Storages) -> None:
-        super().__init__(stream, protocol=protocol)
-        self._storages = storages
+def _reducer_override(self: Any, obj: Any) -> Any:
+    if isinstance(obj, Tensor):
+        return _tensor(obj, self.storages)
+    if type(obj) in (dtype, memory_format):
+        return obj.name
+    if type(obj) is layout:
+        return names._get_layout, (f"torch.{obj.name}",)
+    return NotImplemented
 
-    def persistent_id(self, obj: Any) -> Any:
-        """The id of a storage; None for all else."""
-        if type(obj) is _Reference:
-            return obj.id
-        if isinstance(obj, UntypedStorage):
-            flat = obj.bytes()
-            return self._storages.reference(flat, None, str(obj.device), obj).id
-        return None
 
-    def reducer_override(self, obj: Any) -> Any:
-        """How tensors and our descriptors are taken apart."""
-        if isinstance(obj, Tensor):
-            return self._tensor(obj)
-        if type(obj) in (dtype, memory_format):
-            return obj.name
-        if type(obj) is layout:
-            return names._get_layout, (f"torch.{obj.name}",)
-        return NotImplemented
+def _tensor(t: Tensor, storages: Storages) -> tuple[Any, ...]:
+    kind, attributes = type(t), dict(t.__dict__)
+    if isinstance(t._n, Leaf) and t._n.hooks:
+        warnings.warn("hooks of a tensor are not saved with it", UserWarning, stacklevel=2)
+    if (kind.__module__, kind.__name__) == (f"{names.PACKAGE}.nn.parameter", "Parameter"):
+        args: tuple[Any, ...] = (t.data, t.requires_grad, _no_hooks())
+        attributes.pop("_is_param", None)
+        if attributes:
+            return rebuild._rebuild_parameter_with_state, (*args, attributes)
+        return rebuild._rebuild_parameter, args
+    fn, args = _parts(t._a, t.requires_grad, storages)
+    if kind is Tensor and not attributes:
+        return fn, args
+    return rebuild._rebuild_from_type_v2, (fn, kind, args, attributes)
 
-    def _tensor(self, t: Tensor) -> Any:
-        kind, attributes = type(t), dict(t.__dict__)
-        if isinstance(t._n, Leaf) and t._n.hooks:
-            warnings.warn("hooks of a tensor are not saved with it", UserWarning, stacklevel=2)
-        if (kind.__module__, kind.__name__) == (f"{names.PACKAGE}.nn.parameter", "Parameter"):
-            args: tuple[Any, ...] = (t.data, t.requires_grad, _no_hooks())
-            attributes.pop("_is_param", None)
-            if attributes:
-                return rebuild._rebuild_parameter_with_state, (*args, attributes)
-            return rebuild._rebuild_parameter, args
-        fn, args = self._parts(t._a, t.requires_grad)
-        if kind is Tensor and not attributes:
-            return fn, args
-        return rebuild._rebuild_from_type_v2, (fn, kind, args, attributes)
 
-    def _parts(self, a: Any, requires_grad: bool) -> tuple[Any, tuple[Any, ...]]:
-        size, d = tuple(a.shape), of(a.dtype)
-        if type(a) is MetaArray:
-            args: tuple[Any, ...] = (d, size, element_strides(a), requires_grad)
-            return rebuild._rebuild_meta_tensor_no_storage, args
-        storage, offset, strides = self._storages.of_array(a)
-        args = (storage, offset, size, strides, requires_grad, _no_hooks())
-        if d in NEW_DTYPES:
-            return rebuild._rebuild_tensor_v3, (*args, d)
-        return rebuild._rebuild_tensor_v2, args
+def _parts(a: Any, requires_grad: bool, storages: Storages) -> tuple[Any, tuple[Any, ...]]:
+    size, d = tuple(a.shape), of(a.dtype)
+    if type(a) is MetaArray:
+        args: tuple[Any, ...] = (d, size, element_strides(a), requires_grad)
+        return rebuild._rebuild_meta_tensor_no_storage, args
+    storage, offset, strides = storages.of_array(a)
+    args = (storage, offset, size, strides, requires_grad, _no_hooks())
+    if d in NEW_DTYPES:
+        return rebuild._rebuild_tensor_v3, (*args, d)
+    return rebuild._rebuild_tensor_v2, args
 
-    def save_global(self, obj: Any, name: Any = None) -> None:
-        """Write a class, function or descriptor by name; ours by PyTorch's."""
-        full = name or getattr(obj, "__qualname__", None)
-        if isinstance(full, str) and "<locals>" in full:
-            raise AttributeError(f"Can't pickle local object {full!r}")
-        found = names.written(obj, name)
-        if found is None:
-            super().save_global(obj, name)
-            return
-        module, own = found
-        if self.proto >= 4:
-            self.save(module)
-            self.save(own)
-            self.write(pickle.STACK_GLOBAL)
-        elif "." in own:  # before protocol 4 a nested name is an attribute of what holds it
-            parent, _, last = own.rpartition(".")
-            raise pickle.PicklingError(
-                f"{module}.{parent} holds {last}: a nested class needs pickle_protocol=4"
-            )
-        else:
-            self.write(pickle.GLOBAL + f"{module}\n{own}\n".encode())
-        self.memoize(obj)
 
-    def save_storage_type(self, obj: Any) -> None:
-        """Write what stands for a storage class."""
-        self.save_global(obj)
+def _save_global(self: Any, obj: Any, name: Any = None) -> None:
+    """Write a class, function or descriptor by name; ours by PyTorch's."""
+    full = name or getattr(obj, "__qualname__", None)
+    if isinstance(full, str) and "<locals>" in full:
+        raise AttributeError(f"Can't pickle local object {full!r}")
+    found = names.written(obj, name)
+    if found is None:
+        _PYTHON.save_global(self, obj, name)
+        return
+    module, own = found
+    if self.proto >= 4:
+        self.save(module)
+        self.save(own)
+        self.write(pickle.STACK_GLOBAL)
+    elif "." in own:
+        parent, _, last = own.rpartition(".")
+        raise pickle.PicklingError(
+            f"{module}.{parent} holds {last}: a nested class needs pickle_protocol=4"
+        )
+    else:
+        self.write(pickle.GLOBAL + f"{module}\n{own}\n".encode())
+    self.memoize(obj)
 
-    dispatch[FunctionType] = save_global
-    dispatch[StorageType] = save_storage_type
+
+# Python's own pickler, because the C one writes no name that it cannot import; made by type(),
+# because its stub does not know the methods that are replaced.
+_PYTHON: Any = pickle._Pickler
+_Pickler: Any = type(
+    "Pickler",
+    (_PYTHON,),
+    {
+        "persistent_id": _persistent_id,
+        "reducer_override": _reducer_override,
+        "save_global": _save_global,
+        "dispatch": {
+            **_PYTHON.dispatch,
+            FunctionType: _save_global,
+            StorageType: _save_global,
+        },
+    },
+)
+
+
+def dump(obj: Any, stream: Any, protocol: int, storages: Storages) -> None:
+    """Pickle an object; the memory of its tensors goes to ``storages``."""
+    pickler = _Pickler(stream, protocol=protocol)
+    pickler.storages = storages
+    pickler.dump(obj)

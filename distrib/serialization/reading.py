@@ -289,8 +289,8 @@ def _check_archive(reader: Reader, safe: bool) -> None:
     if record is None or not reader.has("data.pkl"):
         missing = "version" if record is None else "data.pkl"
         raise RuntimeError(
-            f'Expected hasRecord("{missing}") to be true, but got false. The file is a zip archive, '
-            "but no checkpoint of PyTorch."
+            f'Expected hasRecord("{missing}") to be true, but got false. The file is a zip '
+            "archive, but no checkpoint of PyTorch."
         )
     text = reader.read(record).tobytes()[:20].decode("latin1").strip()
     if not text.isdigit():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -108,13 +109,13 @@ def array_of(storage: Storage, raw: RawDType, offset: int, size: Any, stride: An
 
 
 def _numbers(what: str, values: Any) -> tuple[int, ...]:
-    values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
-    for v in values:
+    found: tuple[Any, ...] = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    for v in found:
         if type(v) is not int or not 0 <= v < 1 << 62:
             raise RuntimeError(
                 f"{what} of a tensor in a checkpoint: expected numbers >= 0, got {v!r:.40}"
             )
-    return values
+    return found
 
 
 def _storage(x: Any) -> Storage:
@@ -177,12 +178,15 @@ def _rebuild_meta_tensor_no_storage(
     return _finish(array_of(endless, dtype.np, 0, size, stride), requires_grad, None)
 
 
+def parameter_class() -> Any:
+    """The class of parameters, looked up by name as files name it: nn is no lower room."""
+    return importlib.import_module(__name__.partition(".")[0] + ".nn.parameter").Parameter
+
+
 def _rebuild_parameter(data: Any, requires_grad: bool, backward_hooks: Any) -> Any:
     if not isinstance(data, Tensor):
         raise RuntimeError(f"a parameter in a checkpoint has no tensor; got {type(data).__name__}")
-    from ..nn.parameter import Parameter
-
-    return Parameter(data, bool(requires_grad))
+    return parameter_class()(data, bool(requires_grad))
 
 
 def _rebuild_parameter_with_state(

@@ -13,7 +13,7 @@ import pytest
 
 from distrib import config
 from distrib.tensor import wrap
-from distrib.utils.data import DataLoader, Dataset, TensorDataset
+from distrib.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 from distrib.utils.data._utils import wire
 from distrib.utils.data._utils.shm import Arena, Holder
 
@@ -118,6 +118,18 @@ def test_a_program_that_keeps_all_batches() -> None:
     del batches
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+def test_a_dataset_that_collates_for_itself_takes_no_shared_memory() -> None:
+    class Nested(Wide):
+        def __getitem__(self, i: int) -> Any:
+            for _ in range(50):
+                default_collate([super().__getitem__(i)] * 4)
+            return super().__getitem__(i)
+
+    it: Any = iter(DataLoader(Nested(4), 2, num_workers=1))
+    next(it)
+    assert sum(m.size for m in it._workers[0].holder.memory.values()) < 1 << 20
 
 
 def limit(worker_id: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable)) or shutil.which("mpiexec")
+BIN = os.path.dirname(sys.executable)
+MPIEXEC = shutil.which("mpiexec", path=BIN) or shutil.which("mpiexec")
 HEAD = """
 import sys, os, time, threading
 from datetime import timedelta
@@ -23,7 +24,7 @@ dist.barrier()
 """
 
 
-def mpirun(tmp_path, body, n=2, timeout_s=60, **env):
+def mpirun(tmp_path, body, n=2, timeout_s=60, command=None, **env):
     """Run a script on n ranks; returns (status, stdout, stderr, seconds)."""
     script = tmp_path / "script.py"
     script.write_text(HEAD.format(tests=str(Path(__file__).parent), timeout_s=timeout_s) + body)
@@ -32,7 +33,7 @@ def mpirun(tmp_path, body, n=2, timeout_s=60, **env):
     }
     start = time.monotonic()
     done = subprocess.run(
-        [MPIEXEC, "-n", str(n), sys.executable, str(script)],
+        [*(command or [MPIEXEC, "-n", str(n), sys.executable]), str(script)],
         capture_output=True, text=True, timeout=60, env={**clean, **env},
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr, time.monotonic() - start
@@ -83,6 +84,23 @@ def test_bad_end(tmp_path, case):
     assert status == expected
     assert text in err
     assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "text"),
+    [
+        ("exception", 1, "rank 1 of 2 failed: ValueError: boo"),
+        ("SystemExit", 3, "rank 1 of 2 failed"),
+        ("early end", 1, "rank 0 of 2 failed: CollectiveError: rank 1 ended without"),
+        ("thread", 1, "rank 1 of 2 failed: ValueError: in a thread, in thread"),
+    ],
+)
+def test_our_launcher_hears_the_reason(tmp_path, case, status, text):
+    command = [shutil.which("distrib", path=BIN), "run", "--nproc-per-node", "2"]
+    got, _, err, _ = mpirun(tmp_path, ENDS[case][0], command=command)
+    assert got == status
+    assert text in err
+    assert err.count("Traceback") <= 1
 
 
 def test_the_last_rank_waits_too_long(tmp_path):

@@ -67,7 +67,9 @@ IDS = [f"{name}-{i}" for name, found in CONFIGS.items() for i in range(len(found
 class Problem:
     """sum of ((p - goal) * scale)^2 with the gradient written out, the same on both sides."""
 
-    def __init__(self, shapes: list[tuple[int, ...]] | None = None, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, shapes: list[tuple[int, ...]] | None = None, dtype: Any = np.float32
+    ) -> None:
         rng = np.random.RandomState(7)
         shapes = SHAPES if shapes is None else shapes
         self.start = [rng.uniform(-1, 1, s).astype(dtype) for s in shapes]
@@ -148,7 +150,9 @@ def test_other_dtypes(name: str, options: dict[str, Any], dtype: Any) -> None:
         problem.gradients()
         ours.step()
         theirs.step()
-        problem.same(1e-5 if dtype is np.complex64 else 1e-6 if name in ("ASGD", "NAdam") else 1e-12)
+        problem.same(
+            1e-5 if dtype is np.complex64 else 1e-6 if name in ("ASGD", "NAdam") else 1e-12
+        )
     same_state(ours, theirs, 2e-5)
 
 
@@ -201,7 +205,8 @@ def test_state_of_pytorch_is_taken_over(name: str) -> None:
         our.data = wrap(their.detach().numpy().copy())
     state = theirs.state_dict()
     state["state"] = {
-        i: {k: wrap(v.numpy().copy()) for k, v in entry.items()} for i, entry in state["state"].items()
+        i: {k: wrap(v.numpy().copy()) for k, v in entry.items()}
+        for i, entry in state["state"].items()
     }
     ours = getattr(optim, name)(problem.ours, lr=0.7)
     ours.load_state_dict(state)

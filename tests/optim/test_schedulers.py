@@ -1,4 +1,4 @@
-"""Schedulers against the real PyTorch: thirty rates, resumed states, messages of wrong arguments."""
+"""Schedulers against the real PyTorch: thirty rates, resumed states, wrong arguments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,13 @@ PLAIN: list[tuple[str, dict[str, Any]]] = [
     ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 4}),
     (
         "CyclicLR",
-        {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3, "step_size_down": 5, "mode": "triangular2"},
+        {
+            "base_lr": 0.01,
+            "max_lr": 0.1,
+            "step_size_up": 3,
+            "step_size_down": 5,
+            "mode": "triangular2",
+        },
     ),
     (
         "CyclicLR",
@@ -59,7 +65,10 @@ PLAIN: list[tuple[str, dict[str, Any]]] = [
         "OneCycleLR",
         {"max_lr": [0.2, 0.1], "epochs": 4, "steps_per_epoch": 8, "anneal_strategy": "linear"},
     ),
-    ("OneCycleLR", {"max_lr": 0.2, "total_steps": 32, "three_phase": True, "cycle_momentum": False}),
+    (
+        "OneCycleLR",
+        {"max_lr": 0.2, "total_steps": 32, "three_phase": True, "cycle_momentum": False},
+    ),
     ("ReduceLROnPlateau", {"factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.001}),
     ("ReduceLROnPlateau", {"mode": "max", "factor": 0.3, "patience": 2, "threshold_mode": "abs"}),
     ("SWALR", {"swa_lr": 0.3, "anneal_epochs": 6}),
@@ -144,8 +153,9 @@ def test_state_of_pytorch_is_taken_over() -> None:
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter")
 @pytest.mark.parametrize(
-    "case", [c for c in PLAIN if c[0] not in ("ReduceLROnPlateau", "SWALR", "CyclicLR", "OneCycleLR")]
-)  # fmt: skip
+    "case",
+    [c for c in PLAIN if c[0] not in ("ReduceLROnPlateau", "SWALR", "CyclicLR", "OneCycleLR")],
+)
 def test_a_given_epoch_uses_the_closed_form(case: tuple[str, dict[str, Any]]) -> None:
     build = plain(*case)
     theirs, ours = make(reference.optim, build, THEIRS), make(optim, build, OURS)
@@ -242,7 +252,8 @@ def test_wrong_arguments_raise_what_pytorch_raises(number: int) -> None:
 
 def test_too_many_steps_of_one_cycle() -> None:
     optimizer, scheduler = make(optim, plain("OneCycleLR", {"max_lr": 0.1, "total_steps": 3}), OURS)
-    with pytest.raises(ValueError, match="Tried to step 4 times. The specified number of total steps is 3"):
-        for _ in range(4):
-            optimizer.step()
-            scheduler.step()
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    with pytest.raises(ValueError, match="Tried to step 4 times"):
+        scheduler.step()

@@ -151,7 +151,7 @@ PICKLES = {
     "sizes and strides differ": OK + tensor(4, 0, b"(K\x02t", b"(K\x01K\x01t") + b".",
     "size of text": OK + tensor(4, 0, b"(" + text("4") + b"t", b"(K\x01t") + b".",
     "float size": OK + tensor(4, 0, b"(G@\x10\0\0\0\0\0\0t", b"(K\x01t") + b".",
-    "a thousand dims": OK + tensor(4, 0, b"(" + b"K\x01" * 1000 + b"t", b"(" + b"K\x01" * 1000 + b"t") + b".",
+    "a thousand dims": OK + tensor(4, 0, *2 * [b"(" + b"K\x01" * 1000 + b"t"]) + b".",
     "tensor of no storage": OK + REBUILD + b"(" + text("x") + b"K\x00)))\x89NtR.",
     "parameter of no tensor": OK + b"ctorch._utils\n_rebuild_parameter\n(N\x89NtR.",
     "too few arguments": OK + REBUILD + b"(tR.",
@@ -215,7 +215,9 @@ def test_every_truncation_is_noticed() -> None:
 def test_flipped_bytes_never_give_other_values() -> None:
     raw = good()
     rng = random.Random(1)
-    spots = rng.sample(range(len(raw)), 400) + list(range(64)) + list(range(len(raw) - 64, len(raw)))
+    spots = (
+        rng.sample(range(len(raw)), 400) + list(range(64)) + list(range(len(raw) - 64, len(raw)))
+    )
     refused = 0
     for at in spots:
         broken = bytearray(raw)
@@ -234,7 +236,7 @@ def test_a_wrong_checksum_is_named() -> None:
     raw = bytearray(good())
     at = raw.index(np.arange(100, dtype=np.float32).tobytes()) + 41
     raw[at] ^= 4
-    with pytest.raises(RuntimeError, match="failed reading zip archive: the record '.*/data/0' has a"):
+    with pytest.raises(RuntimeError, match="the record 'archive/data/0' has a wrong checksum"):
         serialization.load(io.BytesIO(bytes(raw)))
 
 
@@ -271,12 +273,16 @@ SOUND = {
 def test_zip_bombs_are_refused() -> None:
     bomb = zipped({**SOUND, "archive/data/0": bytes(4 << 24)}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 1 << 20
-    with pytest.raises(RuntimeError, match="claims to inflate from [0-9]+ to 67108864 bytes"):
+    with pytest.raises(RuntimeError, match="to 67108864 bytes, which is refused"):
         serialization.load(io.BytesIO(bomb))
 
 
 def test_a_bomb_that_lies_about_its_size_is_cut_off() -> None:
-    records = {**SOUND, "archive/data.pkl": OK + storage(1024) + b".", "archive/data/0": bytes(1 << 26)}
+    records = {
+        **SOUND,
+        "archive/data.pkl": OK + storage(1024) + b".",
+        "archive/data/0": bytes(1 << 26),
+    }
     raw = bytearray(zipped(records, zipfile.ZIP_DEFLATED))
     at = raw.rindex(b"archive/data/0") - 46  # the size in the central directory
     raw[at + 24 : at + 28] = struct.pack("<I", 4096)
@@ -300,8 +306,8 @@ def test_modest_compression_is_read() -> None:
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_archives_that_are_no_checkpoints() -> None:
     cases = {
-        "no version": ({"archive/data.pkl": b"x"}, "hasRecord\\(\"version\"\\)"),
-        "no pickle": ({"archive/version": b"3\n"}, "hasRecord\\(\"data.pkl\"\\)"),
+        "no version": ({"archive/data.pkl": b"x"}, 'hasRecord\\("version"\\)'),
+        "no pickle": ({"archive/version": b"3\n"}, 'hasRecord\\("data.pkl"\\)'),
         "future": ({**SOUND, "archive/version": b"77\n"}, "maximum supported version"),
         "no number": ({**SOUND, "archive/version": b"x\n"}, "is no number"),
         "torchscript": ({**SOUND, "archive/constants.pkl": b""}, "TorchScript archives"),
@@ -331,7 +337,9 @@ def test_overlapping_records_are_refused() -> None:
     entry = raw[raw.rindex(b"PK\x01\x02") : at]
     copies = b"".join(entry.replace(b"data/0", f"data/{i}".encode()) for i in range(1, 10))
     count = 3 + 9
-    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, at - start + len(copies), start, 0)
+    end = struct.pack(
+        "<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, at - start + len(copies), start, 0
+    )
     with pytest.raises(RuntimeError, match="overlaps another"):
         serialization.load(io.BytesIO(raw[:at] + copies + end))
 
@@ -362,7 +370,7 @@ def test_legacy_files() -> None:
             serialization.load(file)
 
 
-# ---- writing ---------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 class Refuses:
     def __reduce__(self) -> Any:
         raise ValueError("not me")
@@ -404,13 +412,15 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_wrong_arguments(tmp_path: Path) -> None:
     file = io.BytesIO(good())
-    with pytest.raises(RuntimeError, match="Parent directory .* does not exist"):
+    with pytest.raises(RuntimeError, match="does not exist"):
         serialization.save(1, tmp_path / "no" / "x.pt")
-    with pytest.raises(AttributeError, match="expected 'f' to be string, path, or a file-like object"):
+    with pytest.raises(
+        AttributeError, match="expected 'f' to be string, path, or a file-like object"
+    ):
         serialization.save(1, 3)
     with pytest.raises(ValueError, match="pickle_protocol: expected 2 to"):
         serialization.save(1, io.BytesIO(), pickle_protocol=1)
-    with pytest.raises(AttributeError, match="'int' object has no attribute '.*seekable"):
+    with pytest.raises(AttributeError, match="You can only torch"):
         serialization.load(3)
     with pytest.raises(RuntimeError, match="when explicit pickle_module is specified"):
         serialization.load(file, weights_only=True, pickle_module=pickle)

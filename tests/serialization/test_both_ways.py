@@ -17,7 +17,7 @@ from distrib import dtypes, serialization
 from distrib.tensor import Size, Tensor, wrap
 
 reference = pytest.importorskip("torch")
-DTYPES = [d for d in dtypes.ALL]
+DTYPES = list(dtypes.ALL)
 
 
 def there(t: Tensor) -> Any:
@@ -25,7 +25,11 @@ def there(t: Tensor) -> Any:
     raw = np.array(t._a, order="C")
     kind = getattr(reference, t.dtype.name)
     flat = reference.frombuffer(bytearray(raw.tobytes()), dtype=kind) if raw.size else None
-    return reference.empty(0, dtype=kind).reshape(raw.shape) if flat is None else flat.reshape(raw.shape)
+    return (
+        reference.empty(0, dtype=kind).reshape(raw.shape)
+        if flat is None
+        else flat.reshape(raw.shape)
+    )
 
 
 def same(ours: Tensor, theirs: Any) -> None:
@@ -70,8 +74,8 @@ def test_every_dtype(d: Any, shape: tuple[int, ...]) -> None:
 
 def views(x: Any) -> dict[str, Any]:
     return {
-        "whole": x, "part": x[1:3, 2:5], "turned": x.permute(1, 0), "row": x[3], "step": x[::2, 1::3],
-        "wide": x[:1].expand(4, 6), "scalar": x[2, 3],
+        "whole": x, "part": x[1:3, 2:5], "turned": x.permute(1, 0), "row": x[3],
+        "step": x[::2, 1::3], "wide": x[:1].expand(4, 6), "scalar": x[2, 3],
     }  # fmt: skip
 
 
@@ -272,7 +276,7 @@ def test_map_location(tmp_path: Path, mmap: bool) -> None:
         assert back.tolist() == [0.0, 1.0, 2.0, 3.0]
     assert seen == [("cpu", 16)]
     assert serialization.load(path, map_location="meta", mmap=mmap)["x"].is_meta
-    with pytest.raises(RuntimeError, match="map_location=torch.device\\('cpu'\\)"):
+    with pytest.raises(RuntimeError, match="to map your storages to the CPU"):
         serialization.load(path, map_location="cuda:0", mmap=mmap)
     with pytest.raises(TypeError, match="map_location: expected"):
         serialization.load(path, map_location=3)

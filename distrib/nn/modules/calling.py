@@ -7,7 +7,7 @@ from typing import Any
 
 from distrib.nn.modules import hooks as _h
 from distrib.nn.modules.base import ModuleBase
-from distrib.nn.modules.hooks import BackwardHook, ModuleHandle, RemovableHandle
+from distrib.nn.modules.hooks import ModuleHandle, RemovableHandle
 from distrib.tensor import Tensor
 
 Hook = Callable[..., Any]
@@ -103,7 +103,7 @@ class CallMixin(ModuleBase):
             args, kwargs = self._run_pre_hooks(args, kwargs)
             full, other = self._get_backward_hooks()
             pre = self._get_backward_pre_hooks()
-            watch = BackwardHook(self, full, pre) if full or pre else None
+            watch = _watch(self, full, pre) if full or pre else None
             if watch is not None:
                 args = watch.setup_input_hook(args)
             result = self.forward(*args, **kwargs)
@@ -218,6 +218,12 @@ class CallMixin(ModuleBase):
             _deprecated(what, "some grad_input")
 
     forward: Callable[..., Any]
+
+
+def _watch(module: Any, hooks: list[Hook], pre_hooks: list[Hook]) -> Any:
+    from distrib.nn.modules.backward_hook import BackwardHook
+
+    return BackwardHook(module, hooks, pre_hooks)
 
 
 def _deprecated(what: str, missing: str) -> None:

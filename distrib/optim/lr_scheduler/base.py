@@ -25,7 +25,10 @@ SEE = "See more details at https://pytorch.org/docs/stable/optim.html#how-to-adj
 
 def copied(x: Any) -> Any:
     """A rate that later writes do not change: Tensors are cloned."""
-    return x.detach().clone() if isinstance(x, Tensor) else x
+    if not isinstance(x, Tensor):
+        return x
+    value: Any = x.detach()
+    return value.clone()
 
 
 def write(group: dict[str, Any], key: str, value: Any) -> None:

@@ -167,8 +167,9 @@ class DataLoader(Generic[T_co]):
         if self._iterator is not None and self._iterator.alive:
             self._iterator._reset(self)
         else:
-            self.check_worker_number_rationality()
-            self._iterator = _MultiProcessingDataLoaderIter(self)
+            made = self._get_iterator()
+            assert isinstance(made, _MultiProcessingDataLoaderIter)
+            self._iterator = made
         return self._iterator
 
     def state_dict(self) -> dict[str, Any]:

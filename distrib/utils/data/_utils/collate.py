@@ -19,9 +19,10 @@ default_collate_err_msg_format = (
     "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 )
 
-# Where a worker process wants its batches written: (shape, dtype) -> array in memory that the
-# parent also sees. None in every other process.
-allocate: Callable[[tuple[int, ...], np.dtype[Any]], Array] | None = None
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], Array]
+
+# Where a worker process wants the batch in work written: memory that the parent also sees.
+allocate: Allocate | None = None
 
 
 def collate(batch: Any, *, collate_fn_map: CollateMap | None = None) -> Any:
@@ -87,16 +88,11 @@ def _like_sequence(model: Any, items: list[Any]) -> Any:
         return items
 
 
-def empty(shape: tuple[int, ...], raw: np.dtype[Any]) -> Array:
-    """An array for a batch: in shared memory inside a worker process."""
-    return np.empty(shape, raw) if allocate is None else allocate(shape, raw)
-
-
 def stack_arrays(arrays: list[Array]) -> Array:
     """Stack NumPy arrays of one shape and dtype along a new first dimension."""
     first = arrays[0]
     shape = first.shape
-    out = empty((len(arrays), *shape), first.dtype)
+    out = (allocate or np.empty)((len(arrays), *shape), first.dtype)
     if not shape:
         out[...] = arrays
     else:  # one C loop over all elements, and no reshape of each

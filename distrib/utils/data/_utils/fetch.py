@@ -10,51 +10,68 @@ import numpy as np
 
 from ....tensor import Tensor, wrap
 from ..dataset import Subset, TensorDataset
-from .collate import default_collate, empty
+from . import collate
 
 
-class MapFetcher:
+class _Fetcher:
+    def __init__(self, auto_collation: bool, collate_fn: Callable[..., Any]) -> None:
+        self.auto_collation = auto_collation
+        self.collate_fn = collate_fn
+        # Where the arrays of a batch shall lie. Only while it is collated: a dataset may collate
+        # for itself, as often as it likes.
+        self.memory: collate.Allocate | None = None
+
+    def collated(self, samples: Any) -> Any:
+        """The batch of samples, in the memory meant for it."""
+        if self.memory is None:
+            return self.collate_fn(samples)
+        collate.allocate = self.memory
+        try:
+            return self.collate_fn(samples)
+        finally:
+            collate.allocate = None
+
+
+class MapFetcher(_Fetcher):
     """Reads samples by index and collates them."""
 
     def __init__(self, dataset: Any, auto_collation: bool, collate_fn: Callable[..., Any]) -> None:
+        super().__init__(auto_collation, collate_fn)
         self.dataset = dataset
-        self.auto_collation = auto_collation
-        self.collate_fn = collate_fn
         self.together = getattr(dataset, "__getitems__", None)
         self.rows = None
-        if auto_collation and collate_fn is default_collate:
+        if auto_collation and collate_fn is collate.default_collate:
             self.rows = _rows_of(dataset)
 
     def fetch(self, index: Any) -> Any:
         """The batch of a list of indices, or without automatic collation the sample of an index."""
         if not self.auto_collation:
-            return self.collate_fn(self.dataset[index])
+            return self.collated(self.dataset[index])
         if self.rows is not None:
-            batch = self.rows(index)
+            batch = self.rows(index, self.memory or np.empty)
             if batch is not None:
                 return batch
         if self.together:
-            return self.collate_fn(self.together(index))
+            return self.collated(self.together(index))
         dataset = self.dataset
-        return self.collate_fn([dataset[i] for i in index])
+        return self.collated([dataset[i] for i in index])
 
 
-class IterableFetcher:
+class IterableFetcher(_Fetcher):
     """Reads the next samples of an iterable dataset and collates them."""
 
     def __init__(
         self, dataset: Any, auto_collation: bool, collate_fn: Callable[..., Any], drop_last: bool
     ) -> None:
+        super().__init__(auto_collation, collate_fn)
         self.iterator = iter(dataset)
-        self.auto_collation = auto_collation
-        self.collate_fn = collate_fn
         self.drop_last = drop_last
         self.ended = False
 
     def fetch(self, index: Any) -> Any:
         """The batch of the next ``len(index)`` samples; StopIteration when there is none."""
         if not self.auto_collation:
-            return self.collate_fn(next(self.iterator))
+            return self.collated(next(self.iterator))
         if self.ended:
             raise StopIteration
         size = len(index)
@@ -63,7 +80,7 @@ class IterableFetcher:
             self.ended = True
             if not samples or self.drop_last:
                 raise StopIteration
-        return self.collate_fn(samples)
+        return self.collated(samples)
 
 
 def stateful(dataset: Any) -> bool:
@@ -84,7 +101,7 @@ def make_fetcher(
     return MapFetcher(dataset, auto_collation, collate_fn)
 
 
-def _rows_of(dataset: Any) -> Callable[[Any], Any] | None:
+def _rows_of(dataset: Any) -> Callable[[Any, collate.Allocate], Any] | None:
     """How to read a whole batch from memory at once: for a TensorDataset, or Subsets of one.
 
     Only for these very classes: a subclass may have its own ``__getitem__``.
@@ -96,7 +113,7 @@ def _rows_of(dataset: Any) -> Callable[[Any], Any] | None:
     if type(dataset) is not TensorDataset or not dataset.tensors:
         return None
 
-    def rows(index: Any) -> Any:
+    def rows(index: Any, empty: collate.Allocate) -> Any:
         for indices in chain:
             index = [indices[i] for i in index]
         if not index or any(type(i) is not int for i in index):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....errors import CollectiveError
-from . import collate, fetch
+from . import fetch
 
 if TYPE_CHECKING:
     from .errors import ExceptionWrapper
@@ -212,7 +212,6 @@ class _Reader:
         self.spec = spec
         self.where = f"in DataLoader worker process {spec.worker_id}"
         self.arena = Arena()
-        collate.allocate = self.arena.take
         self.fetcher: Any = None
         self.state = spec.dataset_state
         self.keeps_state = fetch.stateful(spec.dataset)
@@ -242,6 +241,7 @@ class _Reader:
                 if self.state is not None:
                     self.spec.dataset.load_state_dict(self.state)
                 self.fetcher = self.spec.fetcher()
+                self.fetcher.memory = self.arena.take
             return self.answer(BATCH, self.fetcher.fetch(index))
         except Exception as e:
             if self.spec.iterable and isinstance(e, StopIteration):

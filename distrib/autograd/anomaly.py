@@ -1,0 +1,66 @@
+"""Anomaly detection: name the forward line whose backward failed or gave NaN."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from ..tensor import Node
+from .engine import anomaly
+from .modes import intercept
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def _remember(op: Any, args: Any, attrs: Any, call: Any) -> Any:
+    """Interceptor: note the stack of the user's program on every node."""
+    y = call(*args, **attrs)
+    for t in y if isinstance(y, tuple) else (y,):
+        n = getattr(t, "_n", None)
+        if type(n) is Node:
+            n = n.edges[0] if n.op.pick else n
+            if "traceback_" not in n.metadata:
+                frames = traceback.extract_stack()[:-2]
+                n.metadata["traceback_"] = "".join(traceback.format_list(frames))
+    return y
+
+
+class detect_anomaly:
+    """Within the block, a backward that fails or gives NaN names the forward call it belongs to."""
+
+    def __init__(self, check_nan: bool = True) -> None:
+        self.check_nan = check_nan
+        self.mode = intercept(_remember)
+
+    def __enter__(self) -> None:
+        self.before = anomaly.on, anomaly.check_nan
+        anomaly.on, anomaly.check_nan = True, self.check_nan
+        self.mode.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self.mode.__exit__()
+        anomaly.on, anomaly.check_nan = self.before
+
+
+class set_detect_anomaly:
+    """Switch anomaly detection on or off: at once, and as a context manager until the block's end."""
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self.before = anomaly.on, anomaly.check_nan
+        self.mode = intercept(_remember) if mode else None
+        anomaly.on, anomaly.check_nan = mode, check_nan
+        if self.mode is not None:
+            self.mode.__enter__()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        if self.mode is not None:
+            self.mode.__exit__()
+        anomaly.on, anomaly.check_nan = self.before
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly detection is on."""
+    return anomaly.on
