@@ -90,10 +90,13 @@ from .random import (
 )
 from .tensor import Size, Tensor
 
-from . import distributed, nn, optim, utils  # isort: skip
+from . import cuda, distributed, nn, optim, random, utils, version  # isort: skip
+from .nn import parallel as _parallel  # isort: skip
 from .serialization import load, save  # isort: skip
 
-__version__ = "0.1.0"
+from .version import __version__  # isort: skip
+
+vars(nn)["DataParallel"] = _parallel.DataParallel  # nn itself lies below the room parallel
 globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool
 
 ops.registry.publish(globals())

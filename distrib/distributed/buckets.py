@@ -70,7 +70,6 @@ class Bucket:
     def __init__(self, index: int, indices: Sequence[int], params: Sequence[Any]) -> None:
         self.index, self.indices, self.params = index, list(indices), list(params)
         self.pending = len(self.indices)
-        self.launched = False
         self.work: Any = None
         self.flat: Array = None
         self.views: list[Array] = []

@@ -55,7 +55,7 @@ class Reducer:
         self._ready = [False] * len(self.params)
         self._num_ready, self._next = 0, 0
         for b in self.buckets:
-            b.pending, b.launched, b.work = len(b.indices), False, None
+            b.pending, b.work = len(b.indices), None
 
     def _hook(self, index: int) -> Callable[[Any], None]:
         def hook(param: Any) -> None:
@@ -88,9 +88,7 @@ class Reducer:
 
     def prepare(self, unused: Iterable[int] = ()) -> None:
         """Expect a backward whose gradients are averaged; none comes to ``unused`` parameters."""
-        for bucket in self.buckets:
-            if bucket.work is not None:  # launched by a forward that had no backward
-                bucket.work.wait()
+        self._wait()  # for what was launched by a forward that had no backward
         self._unused = frozenset(unused)
         self._armed = True
         self._reset()
@@ -146,15 +144,19 @@ class Reducer:
 
     def _launch(self, bucket: Bucket) -> None:
         name = f"gradient bucket {bucket.index}"
-        bucket.work = self.group.all_reduce(bucket.flat, ReduceOp.SUM, async_op=True, name=name)
-        bucket.launched = True
+        overlaps = bucket is not self.buckets[-1]  # with the last one, nothing is left to compute
+        bucket.work = self.group.all_reduce(bucket.flat, ReduceOp.SUM, overlaps, name)
+
+    def _wait(self) -> None:
+        for bucket in self.buckets:
+            if bucket.work is not None:
+                bucket.work.wait()
+                bucket.work = None
 
     def _finish(self) -> None:
         """Wait for all buckets; parameters that only other ranks used get their gradient too."""
         if not self._alone:
-            for bucket in self.buckets:
-                bucket.work.wait()
-                bucket.work = None
+            self._wait()
             if self._find_unused:
                 used = np.ones(len(self.params), np.uint8)
                 used[list(self._unused)] = 0

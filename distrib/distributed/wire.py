@@ -12,7 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from distrib import dtypes
+from distrib import dtypes, errors
+from distrib.devices import MetaArray
 from distrib.dtypes import Array, RawDType
 
 
@@ -88,7 +89,7 @@ def form_of(raw: RawDType, op: ReduceOp, kind: str) -> Form:
 
 def outgoing(array: Array, form: Form) -> tuple[Array, bool]:
     """The wire array of ``array`` and whether it shares the array's memory."""
-    host = array if isinstance(array, np.ndarray) else array.get()
+    host = array if isinstance(array, np.ndarray) else _fetched(array)
     if form.convert is not None:
         return host.astype(form.convert).reshape(-1), False
     shared = host is array
@@ -99,11 +100,22 @@ def outgoing(array: Array, form: Form) -> tuple[Array, bool]:
     return host if form.view is None else host.view(form.view), shared
 
 
+def _fetched(array: Array) -> Array:
+    """A device's array in host memory."""
+    if isinstance(array, MetaArray):
+        raise errors.DeviceError(
+            "collectives need data", got="a meta tensor", expected="a CPU or GPU tensor"
+        )
+    return array.get()
+
+
 def incoming(array: Array, form: Form) -> tuple[Array, bool]:
     """A wire array to receive into and whether it shares the memory of ``array``."""
     if isinstance(array, np.ndarray) and array.flags.c_contiguous and form.convert is None:
         flat = array.reshape(-1)
         return flat if form.view is None else flat.view(form.view), True
+    if isinstance(array, MetaArray):
+        _fetched(array)
     raw = form.convert or array.dtype
     flat = np.empty(array.size, raw)
     return flat if form.view is None else flat.view(form.view), False

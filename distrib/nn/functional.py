@@ -11,7 +11,9 @@ FAMILIES = (activation, attention, conv, embed, linalg, loss, norm, pad, pool, r
 
 
 def _names() -> dict[str, Any]:
-    return {name: getattr(family, name) for family in FAMILIES for name in getattr(family, "NN", ())}
+    return {
+        name: getattr(family, name) for family in FAMILIES for name in getattr(family, "NN", ())
+    }
 
 
 globals().update(_names())

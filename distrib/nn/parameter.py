@@ -315,6 +315,12 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
         t._is_buffer = True
         return t
 
+    def _become(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        t = super()._become(method, *args, **kwargs)
+        if not isinstance(t, Tensor):
+            return t
+        return UninitializedBuffer(False, t.device, t.dtype, self.persistent)
+
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Take a shape, and uninitialised memory of the dtype and device noted or given."""
         device = self.device if device is None else device

@@ -52,7 +52,7 @@ def _embedding_grad(g: Any, index: Any, shape: Any, padding_idx: int, scale: boo
 
 def _embedding_grad_cpu(g: Any, index: Any, *, shape: Any, padding_idx: int, scale: bool) -> Any:
     if has("embedding_grad") and not scale and fits(g) and g.dtype == np.float32:
-        return fast.embedding_grad(g.reshape(-1, shape[1]), index.reshape(-1), shape[0], padding_idx)
+        return fast.embedding_grad(g, index.astype("i8", copy=False), shape[0], padding_idx)
     return embedding_grad_generic(g, index, shape=shape, padding_idx=padding_idx, scale=scale)
 
 

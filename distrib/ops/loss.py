@@ -57,7 +57,7 @@ def _ce(x: Any, target: Any, ignore_index: int) -> Any:
 
 def _ce_cpu(input: Any, target: Any, *, ignore_index: int) -> Any:
     if has("cross_entropy") and fits(input) and input.dtype == F4 and input.flags.c_contiguous:
-        loss, lse = fast.cross_entropy(input, target, ignore_index)
+        loss, lse, _ = fast.cross_entropy(input, target, None, ignore_index, 0, 0.0)
         return loss, lse
     return cross_entropy_index_generic(input, target, ignore_index=ignore_index)
 
@@ -79,7 +79,7 @@ def _ce_backward(g: Any, input: Any, target: Any, p: Any, ignore_index: int) -> 
     keep = target != ignore_index
     g = xp.where(keep, g, xp.zeros((), g.dtype))
     if p.ndim == 1:  # the compiled form keeps the logarithm of the sums
-        return fast.cross_entropy_grad(g, input, target, p, ignore_index), None
+        return fast.cross_entropy_grad(g, input, target, p, None, ignore_index, 0.0, 1.0), None
     d = p * g[:, None]
     rows = xp.arange(d.shape[0])
     d[rows, xp.where(keep, target, 0)] -= g

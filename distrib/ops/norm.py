@@ -178,9 +178,8 @@ def _ln(x: Any, w: Any, b: Any, dims: int, eps: float) -> Any:
 
 def _ln_cpu(input: Any, weight: Any = None, bias: Any = None, *, dims: int, eps: float) -> Any:
     if has("layer_norm") and fits(input, weight, bias) and input.dtype == np.float32:
-        rows = math.prod(input.shape[: input.ndim - dims])
-        flat = input.reshape(rows, -1)
-        y, mean, rstd = fast.layer_norm(flat, _flat(weight), _flat(bias), eps)
+        width = math.prod(input.shape[input.ndim - dims :])
+        y, mean, rstd = fast.layer_norm(input, width, _flat(weight), _flat(bias), eps)
         return y.reshape(input.shape), mean, rstd
     return native_layer_norm_generic(input, weight, bias, dims=dims, eps=eps)
 
@@ -199,10 +198,9 @@ def ln_formula(input: Any, weight: Any = None, bias: Any = None, *, dims: int, e
 
 
 def _ln_backward(g: Any, input: Any, weight: Any, h: Any, rstd: Any, dims: int, want: Any) -> Any:
-    if rstd.ndim == 1 and h.ndim == 1:  # the compiled form keeps mean and rstd
-        rows = h.shape[0]
-        gx, gw, gb = fast.layer_norm_grad(g.reshape(rows, -1), input.reshape(rows, -1), _flat(weight), h, rstd)
+    if rstd.ndim == 1 and h.ndim == 1 and type(g) is np.ndarray and has("layer_norm"):  # the compiled form keeps mean and rstd
         shape = input.shape[input.ndim - dims :]
+        gx, gw, gb = fast.layer_norm_grad(g, input, math.prod(shape), _flat(weight), h, rstd)
         return gx.reshape(g.shape), gw.reshape(shape) if want[1] else None, gb.reshape(shape) if want[2] else None
     last, lead = tuple(range(g.ndim - dims, g.ndim)), tuple(range(g.ndim - dims))
     n = math.prod(g.shape[g.ndim - dims :])

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..autograd import enable_grad
 from ..devices import xp_of
 from ..dtypes import REAL, Array
@@ -135,6 +137,8 @@ class LBFGS(Optimizer):
                 break
         memory.d, memory.t, memory.loss = d, t, before
         memory.keep(entry)
+        if isinstance(group["lr"], Tensor):  # then PyTorch keeps the step size as a Tensor too
+            entry["t"] = wrap(np.asarray(t, group["lr"]._a.dtype))
         return first_loss
 
 

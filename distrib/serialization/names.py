@@ -23,6 +23,27 @@ MOVED = {
     f"{PACKAGE}.optim.lr_scheduler": "torch.optim.lr_scheduler",
     f"{PACKAGE}.utils.data": "torch.utils.data",
 }
+# classes of nn whose file has another name there
+MODULES = {
+    "activation": ("MultiheadAttention",),
+    "batchnorm": ("LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
+    "channelshuffle": ("ChannelShuffle",),
+    "container": ("ParameterDict", "ParameterList"),
+    "conv": (
+        "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d",
+        "LazyConvTranspose3d",
+    ),
+    "instancenorm": ("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
+    "linear": ("LazyLinear",),
+    "loss": (
+        "CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss",
+    ),
+    "pixelshuffle": ("PixelShuffle", "PixelUnshuffle"),
+    "rnn": ("GRUCell", "LSTMCell", "RNNCell", "RNNCellBase"),
+    "transformer": ("TransformerDecoderLayer", "TransformerEncoderLayer"),
+}  # fmt: skip
+PLACES = {name: f"torch.nn.modules.{file}" for file, found in MODULES.items() for name in found}
 # rooms in which a class is looked for by its name alone, if its module is not found
 ROOMS = {
     "torch.nn.modules": "nn",
@@ -80,12 +101,11 @@ def written(obj: Any, name: str | None = None) -> tuple[str, str] | None:
         return "torch.serialization", "_get_layout"
     if obj is rebuild._rebuild_from_type_v2:
         return "torch._tensor", "_rebuild_from_type_v2"
-    module = getattr(obj, "__module__", None)
-    if not isinstance(module, str) or module.partition(".")[0] != PACKAGE:
-        return None
-    own = name or getattr(obj, "__qualname__", None)
+    module, own = getattr(obj, "__module__", None), name or getattr(obj, "__qualname__", None)
     if not isinstance(own, str):
         return None
+    if not isinstance(module, str) or module.partition(".")[0] != PACKAGE:
+        return _function(obj, own)  # functions that were generated for a record
     if module == rebuild.__name__:
         return "torch._utils", own
     if isinstance(obj, FunctionType) or not isinstance(obj, type):
@@ -94,6 +114,8 @@ def written(obj: Any, name: str | None = None) -> tuple[str, str] | None:
 
 
 def _place(module: str, name: str) -> tuple[str, str]:
+    if module.startswith(f"{PACKAGE}.nn.modules.") and name in PLACES:
+        return PLACES[name], name
     for prefix, there in MOVED.items():
         if module == prefix or module.startswith(prefix + "."):
             return there, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import warnings
 from collections import OrderedDict
@@ -15,6 +16,14 @@ from ..ops.layout import UntypedStorage, layout, memory_format
 from ..tensor import Leaf, Tensor, element_strides
 from . import names, rebuild
 from .rebuild import NEW_DTYPES, StorageType, foundation
+
+
+HOOKS = (
+    "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)  # fmt: skip
 
 
 class _Reference:
@@ -79,7 +88,28 @@ def _reducer_override(self: Any, obj: Any) -> Any:
         return obj.name
     if type(obj) is layout:
         return names._get_layout, (f"torch.{obj.name}",)
+    if _is_module(type(obj)):
+        return _module(obj, self.proto)
     return NotImplemented
+
+
+@functools.cache
+def _is_module(kind: type) -> bool:
+    room = f"{names.PACKAGE}.nn.modules.module"
+    return any((c.__module__, c.__name__) == (room, "Module") for c in kind.__mro__)
+
+
+def _module(obj: Any, protocol: int) -> Any:
+    """A module with the empty tables that PyTorch's own look for when they are loaded there."""
+    parts = obj.__reduce_ex__(protocol)
+    if len(parts) < 3 or not isinstance(parts[2], dict):
+        return parts
+    state: dict[str, Any] = {"training": True, "_parameters": {}, "_buffers": {}}
+    state |= {"_non_persistent_buffers_set": set(), "_is_full_backward_hook": None}
+    state |= {name: OrderedDict() for name in HOOKS}
+    if "_flat_weights_names" in parts[2]:  # recurrent layers keep a list of their weights there
+        state["_flat_weights"] = list(obj._flat_weights)
+    return parts[0], parts[1], {**state, "_modules": {}, **parts[2]}, *parts[3:]
 
 
 def _tensor(t: Tensor, storages: Storages) -> tuple[Any, ...]:

@@ -1,5 +1,5 @@
-"""Tools around training: loading data."""
+"""Tools around training: loading data, recomputing activations."""
 
-from . import data
+from . import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

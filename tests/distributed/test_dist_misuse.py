@@ -80,6 +80,20 @@ CASES = {
         ValueError,
         "not part of group",
     ),
+    "meta": (
+        lambda n: dist.all_reduce(Box(META)),
+        RuntimeError,
+        "got a meta tensor",
+    ),
+    "meta output": (
+        lambda n: (
+            dist.all_gather_into_tensor(Box(META), Box(META))
+            if n == 1
+            else dist.all_reduce(Box(META))
+        ),
+        ValueError,
+        "got a meta tensor",
+    ),
     "init twice": (lambda n: dist.init_process_group(), ValueError, "twice"),
     "p2p op": (lambda n: dist.P2POp(dist.all_reduce, Box(A), 0), ValueError, "isend"),
 }

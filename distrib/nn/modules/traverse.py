@@ -55,7 +55,7 @@ class TraverseMixin(ModuleBase):
         recurse: bool = True,
         remove_duplicate: bool = True,
     ) -> Iterator[tuple[str, Any]]:
-        seen: set[Any] = set()
+        seen: set[int] = set()
         modules: Iterable[tuple[str, Any]] = (
             self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
             if recurse
@@ -63,10 +63,10 @@ class TraverseMixin(ModuleBase):
         )
         for module_prefix, module in modules:
             for name, value in get_members_fn(module):
-                if value is None or value in seen:
+                if value is None or id(value) in seen:
                     continue
                 if remove_duplicate:
-                    seen.add(value)
+                    seen.add(id(value))
                 yield module_prefix + ("." if module_prefix else "") + name, value
 
     def named_parameters(
@@ -79,8 +79,24 @@ class TraverseMixin(ModuleBase):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Parameters of this module and of its submodules."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        if type(self).named_parameters is not TraverseMixin.named_parameters:
+            for _, param in self.named_parameters(recurse=recurse):
+                yield param
+            return
+        # The same walk without the names: every training step makes it.
+        seen: set[int] = set()
+        stack: list[ModuleBase] = [self]
+        while stack:
+            module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            for param in module._parameters.values():
+                if param is not None and id(param) not in seen:
+                    seen.add(id(param))
+                    yield param
+            if recurse and module._modules:
+                stack.extend(m for m in reversed(module._modules.values()) if m is not None)
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

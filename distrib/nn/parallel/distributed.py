@@ -101,6 +101,12 @@ class DistributedDataParallel(Module):
         cap_mb = config.get("DISTRIB_BUCKET_CAP_MB") if bucket_cap_mb is None else bucket_cap_mb
         self.bucket_bytes_cap = int(cap_mb * (1 << 20))
         self._static_unused: list[int] | None = None
+        self._buffer_places = [
+            (m, name)
+            for prefix, m in module.named_modules()
+            for name in m._buffers
+            if (f"{prefix}.{name}" if prefix else name) not in self._ignored
+        ]
         if init_sync:
             check_same([p for _, p in named], [n for n, _ in named], group)
             broadcast_coalesced([p._a for _, p in named], group)
@@ -119,7 +125,8 @@ class DistributedDataParallel(Module):
         )
 
     def _buffers_to_sync(self) -> list[Any]:
-        return [b for n, b in self.module.named_buffers() if n not in self._ignored]
+        buffers = [m._buffers[name] for m, name in self._buffer_places]
+        return [b for b in buffers if b is not None]
 
     def _sync_buffers(self) -> None:
         """Copy rank 0's buffers to the other ranks."""

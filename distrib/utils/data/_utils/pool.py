@@ -258,15 +258,12 @@ def start(loader: DataLoader[Any], base_seed: int, dataset_states: dict[int, Any
 
     import numpy as np
 
-    from .threads import blas_setters
-
     modules = np.random, multiprocessing.reduction
     assert all(modules)
-    blas_setters()
     context = loader.multiprocessing_context
     if context is None:
         context = multiprocessing.get_context()
-    forked_here = context.get_start_method() != "forkserver"
+    method = context.get_start_method()
     count = loader.num_workers
     specs = [
         Spec(
@@ -280,8 +277,14 @@ def start(loader: DataLoader[Any], base_seed: int, dataset_states: dict[int, Any
             drop_last=loader.drop_last,
             init_fn=loader.worker_init_fn,
             dataset_state=dataset_states.get(i),
-            parent_pid=os.getpid() if forked_here else None,
+            parent_pid=None if method == "forkserver" else os.getpid(),
+            forked=method == "fork",
         )
         for i in range(count)
     ]
-    return Pool(context, specs)
+    if method != "fork":
+        return Pool(context, specs)
+    from .threads import one_blas_thread
+
+    with one_blas_thread():
+        return Pool(context, specs)

@@ -58,6 +58,7 @@ class Spec:
     init_fn: Callable[[int], Any] | None
     dataset_state: Any  # for a stateful dataset to load first
     parent_pid: int | None  # None: another process forks the workers
+    forked: bool
 
     def fetcher(self) -> fetch.MapFetcher | fetch.IterableFetcher:
         """What reads the batches; for an iterable dataset at its beginning."""
@@ -162,7 +163,7 @@ def _prepare(spec: Spec) -> None:
     from . import threads
 
     global _worker_info
-    threads.use_one()
+    threads.use_one(blas=not spec.forked)
     seed = spec.base_seed + spec.worker_id
     random.seed(seed)
     manual_seed(seed)
