@@ -1,102 +1,57 @@
 """distrib: data-parallel training with the API of PyTorch.
 
-Public names only; the work is done in the rooms below. See README.md for a tour.
+Nothing is loaded here: the first use of a name brings in `distrib.api`, which gathers the public
+names from the rooms. See README.md for a tour.
 """
 
-import numpy as _np
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
 
-_np.seterr(all="ignore")  # as PyTorch: infinities and NaN are values, not warnings
+if TYPE_CHECKING:
+    from .api import *
 
-from . import autograd, config, devices, dtypes, errors, ops, tensor
-from .autograd import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
+
+# Rooms that are reached by their own names without loading the others.
+ROOMS = frozenset(
+    "api autograd config cuda devices distributed dtypes errors kernels launcher linalg meta nn ops optim "
+    "printing random serialization testing utils version".split()
 )
-from .devices import device, get_default_device, set_default_device
-from .dtypes import (
-    bfloat16,
-    bool_,
-    can_cast,
-    complex64,
-    complex128,
-    dtype,
-    finfo,
-    float16,
-    float32,
-    float64,
-    get_default_dtype,
-    iinfo,
-    int8,
-    int16,
-    int32,
-    int64,
-    promote_types,
-    set_default_dtype,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from .ops.activation import *
-from .ops.arithmetic import *
-from .ops.bitwise import *
-from .ops.compare import *
-from .ops.complexes import *
-from .ops.pointwise import *
-from .ops.reduce import *
-from .ops.scan import *
-from .ops.softmax import *
-from .ops.special import *
-from .ops.stats import *
-from .ops.arithmetic import *
-from .ops.bitwise import *
-from .ops.compare import *
-from .ops.complexes import *
-from .ops.pointwise import *
-from .ops.reduce import *
-from .ops.scan import *
-from .ops.stats import *
-from .ops.softmax import *
-from .ops.activation import *
-from .ops.shape import *
-from .ops.layout import *
-from .ops.join import *
-from .ops.creation import *
-from .ops.convert import *
-from .ops.index import *
-from .ops.scatter import *
-from .ops.linalg import *
-from .ops.conv import *
-from .ops.pool import *
-from .ops.pad import *
-from .ops.norm import *
-from .ops.random import *
-from .ops.embed import *
-from .ops.rnn import *
-from .ops.creation import range_ as range
-from .printing import set_printoptions
-from .random import (
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)
-from .tensor import Size, Tensor
 
-from . import cuda, distributed, nn, optim, random, utils, version  # isort: skip
-from .nn import parallel as _parallel  # isort: skip
-from .serialization import load, save  # isort: skip
 
-from .version import __version__  # isort: skip
+class _Package(types.ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "tensor" and isinstance(value, types.ModuleType):
+            return  # torch.tensor is the function; its room stays importable as distrib.tensor
+        super().__setattr__(name, value)
 
-vars(nn)["DataParallel"] = _parallel.DataParallel  # nn itself lies below the room parallel
-globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool
 
-ops.registry.publish(globals())
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    names = globals()
+    if name.startswith("__") or "_loaded" in names:
+        raise AttributeError(f"module 'distrib' has no attribute '{name}'")
+    names["_loaded"] = False
+    try:
+        from . import api
+    except BaseException:
+        del names["_loaded"]
+        raise
+    names.update({k: v for k, v in vars(api).items() if not k.startswith("_")})
+    names["__version__"] = api.__version__
+    names["_loaded"] = True
+    api.ops.registry.publish(names)
+    if name not in names:
+        raise AttributeError(f"module 'distrib' has no attribute '{name}'")
+    return names[name]
+
+
+def __dir__() -> list[str]:
+    if "_loaded" not in globals():
+        __getattr__("Tensor")
+    return sorted(globals())

@@ -30,6 +30,13 @@ VARIABLES: dict[str, Variable] = {
     "DISTRIB_DATA_SHM": Variable(
         str, "auto", "memory that loader workers hand batches over in: auto, memfd, file, pipe (none)"
     ),
+    # Set by `distrib run` for its ranks; all empty under another launcher.
+    "DISTRIB_JOB_ID": Variable(str, "", "name of the job; shared memory: /dev/shm/distrib_<id>_*"),
+    "DISTRIB_JOB_DIR": Variable(str, "", "folder of the job on this host, removed at its end"),
+    "DISTRIB_CONTROL": Variable(str, "", "address of the launcher's control plane"),
+    "DISTRIB_CONTROL_KEY": Variable(str, "", "this job's key for the control plane"),
+    "DISTRIB_ERROR_FILE": Variable(str, "", "where a rank leaves its exception as JSON"),
+    "DISTRIB_LAUNCHER_PID": Variable(int, 0, "process id of the launcher on the same host"),
 }
 
 _overrides: dict[str, Any] = {}

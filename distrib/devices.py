@@ -14,6 +14,7 @@ import numpy as np
 
 from .dtypes import Array
 
+np.seterr(all="ignore")  # as PyTorch: infinities and NaN are values, not warnings
 ndarray = np.ndarray
 TYPES = (
     "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia",

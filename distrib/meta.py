@@ -65,7 +65,7 @@ class MetaArray:
         if np.broadcast_shapes(shape, target) != target:
             raise ValueError(f"could not broadcast from shape {shape} into shape {target}")
 
-    def reshape(self, *shape: Any) -> MetaArray:
+    def reshape(self, *shape: Any, order: str = "C") -> MetaArray:
         """A view where the strides allow it, else fresh memory, as NumPy's."""
         want = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         try:
@@ -213,10 +213,30 @@ def _hollow(fn: Any, args: Any, kwargs: Any) -> Any:
         return strip(fn(*zeros(tuple(args)), **{k: zeros(v) for k, v in kwargs.items()}))
 
 
+class _Tricks:
+    """``lib.stride_tricks`` on strides that point at nothing."""
+
+    @property
+    def stride_tricks(self) -> _Tricks:
+        """Itself."""
+        return self
+
+    @staticmethod
+    def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, writeable: bool = False) -> Any:
+        """A view of all windows of a size."""
+        return MetaArray(None, None, np.lib.stride_tricks.sliding_window_view(x.p, window_shape, axis))
+
+    @staticmethod
+    def as_strided(x: Any, shape: Any = None, strides: Any = None, **_: Any) -> Any:
+        """A view with given strides."""
+        return MetaArray(None, None, _as_strided(x.p, shape, strides))
+
+
 class _MetaModule:
     """The array module of meta arrays."""
 
     ndarray = MetaArray
+    lib = _Tricks()
     zeros = ones = empty = staticmethod(_empty)
     zeros_like = ones_like = empty_like = staticmethod(_like)
     full, matmul, where = staticmethod(_full), staticmethod(_matmul), staticmethod(_where)

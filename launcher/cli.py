@@ -236,6 +236,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except PlanError as error:
             print(f"distrib run: {error}", file=sys.stderr)
             return 2
+        except OSError as error:
+            print(f"distrib run: cannot start the job: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:  # before the job could take care of signals
+            return 130
         except ModuleNotFoundError as error:
             print(f"distrib run: {error.name} is missing: reinstall distrib", file=sys.stderr)
             return 2

@@ -124,7 +124,8 @@ def stale(environ: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name in environ
-        if name in RANK_VARIABLES or name.startswith(_LEAKY_PREFIXES) or name == "HYDI_CONTROL_FD"
+        # Settings (PRTE_MCA_..., PMIX_MCA_...) are the user's and stay.
+        if name in RANK_VARIABLES or (name.startswith(_LEAKY_PREFIXES) and "_MCA_" not in name)
     )
 
 

@@ -64,8 +64,24 @@ print(json.dumps({"mpi4py": mpi4py.__version__, "size": MPI.COMM_WORLD.Get_size(
 """
 
 
-def _ask(command: list[str], code: str, env: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-    """The JSON lines that the code prints, and what went wrong."""
+def parse_answers(text: str) -> list[Any]:
+    """All JSON objects in a text; those of two ranks may stand on one line.
+
+    >>> parse_answers('warning 3\\n{"a": 1}{"a": 2}\\n\\n')
+    [{'a': 1}, {'a': 2}]
+    """
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+            found += [value] if isinstance(value, dict) else []
+        except ValueError:
+            at += 1
+    return found
+
+
+def _ask(command: list[str], code: str, env: Mapping[str, str]) -> tuple[list[Any], str]:
+    """The JSON values that the code prints, and what went wrong."""
     try:
         done = subprocess.run(
             [*command, sys.executable, "-c", code],
@@ -78,12 +94,7 @@ def _ask(command: list[str], code: str, env: Mapping[str, str]) -> tuple[list[di
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [], str(error)
-    answers = []
-    for line in done.stdout.splitlines():
-        try:
-            answers.append(json.loads(line))
-        except ValueError:
-            continue
+    answers = parse_answers(done.stdout)
     if done.returncode == 0 and answers:
         return answers, ""
     lines = (done.stderr or done.stdout).strip().splitlines()
@@ -104,7 +115,7 @@ def check_python(env: Mapping[str, str]) -> list[Check]:
     else:
         checks.append(Check("NumPy", OK, f"{answers[0]['numpy']}, BLAS {answers[0]['blas']}"))
     for module, package in (("zmq", "pyzmq"), ("msgpack", "msgpack")):
-        _, problem = _ask([], f"import {module}; print(1)", env)
+        _, problem = _ask([], f"import {module}; print({{}})", env)
         if problem:
             advice = f"pip install {package}: distrib run needs it"
             checks.append(Check(package, PROBLEM, problem, advice))
@@ -208,7 +219,7 @@ def check_gpus(env: Mapping[str, str]) -> list[Check]:
     count = num_gpus(env)
     if count == 0:
         return [Check("GPU", OK, "none")]
-    _, problem = _ask([], "import cupy; print(cupy.cuda.runtime.getDeviceCount())", env)
+    _, problem = _ask([], "import cupy; cupy.cuda.runtime.getDeviceCount(); print({})", env)
     if problem:
         advice = "pip install 'distrib[cuda13]', distrib[cuda12] or distrib[rocm7]"
         return [Check("GPU", NOTE, f"{count} found, CuPy is not usable: {problem}", advice)]

@@ -207,7 +207,9 @@ def make_plan(
         ranks += [Rank(len(ranks) + i, i, node, names[node]) for i in range(size)]
     is_local = nnodes == 1 and not hosts
 
-    master = options.master_addr or ("127.0.0.1" if is_local else machine.hostname)
+    # Rank 0 listens there: it runs on the first host, or in an allocation where the launcher runs.
+    first = hosts[0][0] if hosts else machine.hostname
+    master = options.master_addr or ("127.0.0.1" if is_local else first)
     environment: dict[str, str] = {
         "MASTER_ADDR": master,
         "MASTER_PORT": str(options.master_port or port),

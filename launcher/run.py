@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from .machine import find_mpi, this_machine
 from .plan import Machine, Options, Plan, PlanError, make_plan, parse_streams, resolve_nproc
 from .report import tell_cause, tell_outcome
-from .spawn import Attempt, Spawned, free_port, new_run_id
+from .spawn import Attempt, Spawned, address_towards, free_port, new_run_id
 from .supervise import Outcome, Say
 
 MAX_BACKOFF_S = 30.0
@@ -197,7 +197,9 @@ def _attempt(
     for note in plan.notes if attempt == 0 else ():
         _say(f"distrib: {note}\n")
     launch = Spawned(launch_text(options, attempt), options.grace_s, say)
-    job = Attempt(len(plan.ranks), plan.is_local, machine.hostname, launch)
+    others = [rank.host for rank in plan.ranks if options.hosts and rank.host != machine.hostname]
+    address = address_towards(others[0]) if others else machine.hostname
+    job = Attempt(len(plan.ranks), plan.is_local, address, launch)
     plan = planned(job.environment)
     outcome = job.run(plan, environ)
     _say(tell_outcome(outcome, len(plan.ranks)))

@@ -62,6 +62,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def address_towards(host: str) -> str:
+    """This machine's address on the network that leads to a host; its name if that is unknown."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))  # sends nothing
+            found = str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
+    return socket.gethostname() if found.startswith("127.") else found
+
+
 def new_run_id() -> str:
     """A short name for a job, unique enough for file names on shared disks."""
     return secrets.token_hex(5)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from .messages import Exited, Failed, Hello, Order
 
 SETTLE_S = 0.3  # between a sign of death and its report, which may still be on the way
+MASS_DEATH_S = 1.5  # for the code of an MPI that has killed all watchers: MPI_Abort
 FAREWELL_S = 1.0  # for mpiexec to end by itself when all ranks have
 OUTSIDE_GRACE_S = 30.0  # after a SIGTERM from a scheduler: time for a last checkpoint
 
@@ -114,7 +115,7 @@ class Supervisor:
 
     def next_deadline(self) -> float | None:
         """The time at which a `Tick` is due, or None while nothing is."""
-        times = [at + SETTLE_S for at in self.lost.values()]
+        times = [at + self._patience_s() for at in self.lost.values()]
         if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)
@@ -194,7 +195,7 @@ class Supervisor:
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for rank, at in sorted(self.lost.items(), key=lambda item: item[1]):
-            if now >= at + SETTLE_S and self.phase == "running":
+            if now >= at + self._patience_s() and self.phase == "running":
                 return self._gone_silently(rank, now)
         if self.phase == "ending":
             gone = self.finished | set(self.lost)
@@ -214,6 +215,10 @@ class Supervisor:
         return actions
 
     # -- steps -----------------------------------------------------------------------------
+
+    def _patience_s(self) -> float:
+        """One watcher that dies is its rank's death; many at once are MPI's doing."""
+        return SETTLE_S if len(self.lost) == 1 else MASS_DEATH_S
 
     def _due(self, now: float) -> bool:
         return self.deadline is not None and now >= self.deadline

@@ -307,6 +307,7 @@ class Watcher:
         folder = self.rank.own_folder
         if self.launcher_gone:  # what it would have done at the end
             folder = folder or os.path.dirname(self.rank.error_file)
+        if self.launcher_gone or not self.launcher_pid:  # on another host it never does
             remove_segments({}, self.segments, only_named=True)
         until = time.monotonic() + 0.5
         while folder and os.path.exists(folder) and time.monotonic() < until:

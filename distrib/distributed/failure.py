@@ -6,8 +6,10 @@ Without this, a rank that raises waits for the others when MPI finalizes, and th
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from typing import Any, NoReturn
 
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where a launcher reads how a rank failed
 _WORKER = os.path.join("launcher", "worker.py")  # what `distrib run` runs the script in
+_SEGMENT = re.compile(r"mpich_shm_|sm_segment\.|vader_segment\.")
 DRAIN_S = 0.2  # MPI launchers drop output that they have not read when the job is aborted
 
 
@@ -53,6 +56,16 @@ def status(code: Any) -> int:
 def _exit(status: Any = None, /) -> NoReturn:
     """Exit the interpreter by raising SystemExit(status)."""
     raise Exit(status)
+
+
+def segments() -> set[str]:
+    """The shared-memory files of MPI that this process has mapped; none where there is no /proc."""
+    try:
+        with open("/proc/self/maps", errors="replace") as file:
+            found = re.findall(r" (/dev/shm/[^/\n]+)$", file.read(), re.MULTILINE)
+    except OSError:
+        return set()
+    return {path for path in found if _SEGMENT.match(os.path.basename(path))}
 
 
 def _in_worker() -> bool:
@@ -134,6 +147,9 @@ class Guard:
         """Let out what was printed, and end all ranks."""
         self._flush()
         time.sleep(DRAIN_S)
+        for path in segments():  # an aborted MPI leaves them, and nobody may use them any more
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         self._abort(code)
 
     def _on_exception(

@@ -57,9 +57,9 @@ class Runtime:
             else None
         )
         names = {ReduceOp.PRODUCT: "PROD"}
-        self.ops: dict[ReduceOp | None, Any] = {
-            op: getattr(mpi, names.get(op, op.name), None) for op in ReduceOp
-        }
+        self.ops: list[Any] = [
+            getattr(mpi, names.get(op, op.name), None) for op in ReduceOp
+        ]  # by value
 
     def poll_left(self) -> dict[int, dict[str, int]]:
         """Which ranks have left, each with the number of calls that it made in each group."""
@@ -185,50 +185,48 @@ class MPIGroup(ProcessGroup):
         super().__init__(ranks, comm.Get_rank(), name, timeout_s)
         self.runtime, self.local = runtime, runtime.local
         self._comm, self._checks = comm.Dup(), comm.Dup()
-        self._all_reduce = self._comm.Allreduce
+        self._all_reduce, self._ops = self._comm.Allreduce, runtime.ops
         self._prints = np.empty(2, np.int64)
         self._in_place = runtime.mpi.IN_PLACE
         runtime.groups.append(self)
 
-    def _launch(self, call: Call, blocking: bool) -> Work:
-        progress = self.runtime.progress
-        if call.kind in ("send", "recv"):
-            work = PendingWork(call, [self._point_to_point(call)], progress)
-        elif blocking:
-            try:
-                if call.kind == "all_reduce" and call.recv.nbytes <= CHUNK_BYTES:
-                    self._all_reduce(self._in_place, call.recv, self.runtime.ops[call.op])
-                elif call.kind == "barrier":
-                    if not self._check:  # else it has just been verified, which is a barrier
-                        self._verify(call)
-                else:
-                    for method, args in self._arguments(call):
-                        getattr(self._comm, method)(*args)
-                call.complete()
-            except self.runtime.mpi.Exception as e:
-                raise self._mpi_error(call, e) from e
-            return Work(call)
-        else:
-            try:
+    def _perform(self, call: Call) -> None:
+        if call.kind == "send":
+            self._launch(call).wait()
+            return
+        try:
+            if call.kind == "all_reduce" and call.recv.nbytes <= CHUNK_BYTES:
+                assert call.op is not None
+                self._all_reduce(self._in_place, call.recv, self._ops[call.op._value_])
+            elif call.kind == "barrier":
+                if not self._check:  # else it has just been verified, which is a barrier
+                    self._verify(call)
+            else:
+                for method, args in self._arguments(call):
+                    getattr(self._comm, method)(*args)
+        except self.runtime.mpi.Exception as e:
+            raise self._mpi_error(call, e) from e
+        call.complete()
+
+    def _launch(self, call: Call) -> Work:
+        try:
+            if call.kind in ("send", "recv"):
+                requests = [self._point_to_point(call)]
+            else:
                 requests = [
                     getattr(self._comm, "I" + m.lower())(*args) for m, args in self._arguments(call)
                 ]
-            except self.runtime.mpi.Exception as e:
-                raise self._mpi_error(call, e) from e
-            work = PendingWork(call, requests, progress)
+        except self.runtime.mpi.Exception as e:
+            raise self._mpi_error(call, e) from e
+        work = PendingWork(call, requests, self.runtime.progress)
         wire = call.send if call.recv is None else call.recv
-        progress.add(work, 0 if wire is None else wire.nbytes)
+        self.runtime.progress.add(work, 0 if wire is None else wire.nbytes)
         return work
 
     def _arguments(self, call: Call) -> list[tuple[str, tuple[Any, ...]]]:
         """The MPI calls, one or a chunked series, as (method, arguments)."""
-        kind, op, peer, send, recv = (
-            call.kind,
-            self.runtime.ops.get(call.op),
-            call.peer,
-            call.send,
-            call.recv,
-        )
+        kind, peer, send, recv = call.kind, call.peer, call.send, call.recv
+        op = None if call.op is None else self._ops[call.op.value]
         if kind == "all_reduce":
             return [("Allreduce", (self._in_place, part, op)) for part in _chunks(recv)]
         if kind == "broadcast":

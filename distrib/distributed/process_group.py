@@ -70,8 +70,13 @@ class ProcessGroup:
         return f"<ProcessGroup {self._name} {self.backend} rank={self._rank} ranks={self.ranks}>"
 
     # ---- what a backend supplies -------------------------------------------------------------
-    def _launch(self, call: Call, blocking: bool) -> Work:
+    def _launch(self, call: Call) -> Work:
+        """Start a call and return its handle."""
         raise NotImplementedError(f"{type(self).__name__} does not implement {call.kind}")
+
+    def _perform(self, call: Call) -> None:
+        """Carry a call out; where waiting at once is quicker than starting and waiting."""
+        self._launch(call).wait()
 
     def _verify(self, call: Call) -> None:
         """Check with the other ranks that they are about to make the same call."""
@@ -254,8 +259,8 @@ class ProcessGroup:
                     self._verify(call)
             self.record.append(call)
             if async_op:
-                return self._launch(call, False)
-        self._launch(call, True).wait()
+                return self._launch(call)
+        self._perform(call)
         return None
 
     def _root(self, kind: str, rank: int) -> None:

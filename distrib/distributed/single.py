@@ -18,7 +18,7 @@ class SingleGroup(ProcessGroup):
     def __init__(self, name: str, timeout_s: float) -> None:
         super().__init__([0], 0, name, timeout_s)
 
-    def _launch(self, call: Call, blocking: bool) -> Work:
+    def _launch(self, call: Call) -> Work:
         if call.kind in ("send", "recv"):
             raise errors.CollectiveError(f"{call.kind}: there is no other rank in a world of one")
         execute([call])

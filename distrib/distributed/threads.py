@@ -117,7 +117,7 @@ class ThreadGroup(ProcessGroup):
                 f"another rank made it of {members}"
             )
 
-    def _launch(self, call: Call, blocking: bool) -> Work:
+    def _launch(self, call: Call) -> Work:
         world = self.world
         with world.changed:
             world.raise_failure()

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 
 from distrib import dtypes, errors
-from distrib.devices import MetaArray
 from distrib.dtypes import Array, RawDType
+from distrib.meta import MetaArray
 
 
 class ReduceOp(enum.Enum):

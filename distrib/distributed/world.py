@@ -102,7 +102,8 @@ def bind_thread(world: ThreadWorld | None, rank: int = 0) -> None:
 
 def default_group() -> ProcessGroup:
     """The default group; ValueError when there is none."""
-    group = state().default
+    st = getattr(_thread, "state", None) or _process
+    group = st.default
     if group is None:
         raise ValueError(NOT_INITIALIZED)
     return group

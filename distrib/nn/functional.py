@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops import activation, attention, conv, embed, linalg, loss, norm, pad, pool, random, softmax
+from ..ops import (
+    activation, adaptive, attention, conv, ctc, distance, embed, linalg, loss, moreloss, norm, pad, pool, random,
+    resize, sample, softmax, unfold,
+)  # fmt: skip
 from ..ops.registry import publish
 
-FAMILIES = (activation, attention, conv, embed, linalg, loss, norm, pad, pool, random, softmax)
+FAMILIES = (
+    activation, adaptive, attention, conv, ctc, distance, embed, linalg, loss, moreloss, norm, pad, pool, random,
+    resize, sample, softmax, unfold,
+)  # fmt: skip
 
 
 def _names() -> dict[str, Any]:

@@ -13,3 +13,6 @@ from . import scan  # isort: skip
 from . import conv, pool, pad, norm  # isort: skip
 from . import random, embed  # isort: skip
 from . import softmax, activation, loss, rnn, attention  # isort: skip
+from . import resize, adaptive, unfold, sample  # isort: skip
+from . import distance, moreloss, ctc  # isort: skip
+from . import sort  # isort: skip

@@ -8,15 +8,21 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, W, check_dim, wrap
-from . import gates, pointwise
+from . import pointwise
+from .compare import unsupported
 from .gates import gelu, hardshrink, logsigmoid, prelu_op, softplus, softsign, tanhshrink
 from .record import OPS
 from .registry import attach, publish
 from .softmax import log_softmax, softmax, softmin
 
 
+WHOLE = ("relu6", "hardtanh", "threshold")  # of integers too
+
+
 def _run(name: str, input: Tensor, inplace: bool, **attrs: Any) -> Tensor:
     op = OPS[name]
+    if input._a.dtype.kind in "biu" and name not in WHOLE:
+        raise unsupported(name + "_cpu", input._a)
     result: Tensor = W["inplace"](op, input, (), attrs) if inplace else op.call(input, **attrs)
     return result
 
@@ -26,7 +32,7 @@ def _no_bool(input: Tensor, name: str) -> None:
         raise DTypeError(f"Boolean inputs not supported for {name}")
 
 
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
+def relu(input: Any, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     if input._a.dtype.kind == "b":
         _no_bool(input, "relu")
@@ -149,7 +155,7 @@ def tanh(input: Tensor) -> Tensor:
     return result
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
+def prelu(input: Any, weight: Any) -> Tensor:
     """x where positive, else a learnt multiple of it, one per channel (dimension 1) or one in all."""
     if not isinstance(weight, Tensor):
         raise TypeError(f"prelu(): argument 'weight' must be Tensor, not {type(weight).__name__}")
@@ -170,9 +176,11 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return result
 
 
-def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
           inplace: bool = False) -> Tensor:  # fmt: skip
     """leaky_relu with slopes drawn from [lower, upper] in training, their mean otherwise."""
+    if lower > upper:
+        raise ShapeError("Lower bound should be less than or equal to the upper bound", got=f"{lower} and {upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     from ..random import default_generator, fill
@@ -191,7 +199,7 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return rrelu(input, lower, upper, training, True)
 
 
-def glu(input: Tensor, dim: int = -1) -> Tensor:
+def glu(input: Any, dim: int = -1) -> Tensor:
     """The first half along a dimension times the sigmoid of the second."""
     if input.ndim == 0:
         raise ShapeError("glu does not support 0-dimensional tensors")
@@ -204,19 +212,22 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return result
 
 
-def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A sample of the Gumbel-softmax distribution; ``hard`` gives one-hot values with the soft gradient."""
     from ..random import default_generator, fill
 
     noise = np.empty(logits._a.shape, logits._a.dtype)
     fill.exponential(noise, 1.0, default_generator)
-    soft = softmax((logits - wrap(np.log(noise))) / tau, dim)
+    soft: Any = softmax((logits - wrap(np.log(noise))) / tau, dim)
+    chosen: Tensor = soft
     if not hard:
-        return soft
+        return chosen
     index = soft._a.argmax(dim, keepdims=True)
     sharp = np.zeros(soft._a.shape, soft._a.dtype)
     np.put_along_axis(sharp, index, 1, dim)
-    return wrap(sharp) - soft.detach() + soft
+    hot: Any = wrap(sharp)
+    chosen = hot - soft.detach() + soft
+    return chosen
 
 
 attach("prelu", prelu)

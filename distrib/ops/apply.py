@@ -90,7 +90,7 @@ def source(op: Op, check: bool = True) -> str:
     call = ", ".join([f"x{i}" for i in range(n)] + [f"{a}={a}" for a in op.attrs])
     kernel_of = "x0" if ts and ts[0] not in op.optional else "x1"
     out += [
-        f"  try: out_ = (K if type({kernel_of}) is ndarray else kernel(OP, {kernel_of}))({call})",
+        f"  try: out_ = (K if type({kernel_of}) is ndarray else kernel_of_(OP, {kernel_of}))({call})",
         f"  except ERRORS as e: raise explain(OP, {args}, {attrs}, e) from None",
     ]
     if op.keeps:

@@ -34,7 +34,7 @@ def number(x: Any) -> bool:
     return isinstance(x, (int, float, complex))
 
 
-conj = operator(
+conj: Any = operator(
     "conj", lambda input: xp.conjugate(input) if input.dtype.kind == "c" else input,
     (lambda g: conj(g),), view="maybe", grad_name="ConjBackward0",
     samples=one(np.array([1 + 2j, -0.5j])), ref=lambda input: input.real - 1j * input.imag,
@@ -234,7 +234,7 @@ sign = elementwise(
 
 def _sign(x: Any) -> Any:
     if x.dtype.kind == "c":
-        raise DTypeError("Unlike NumPy, torch.sign doesn't support complex numbers; use sgn()")
+        raise NotImplementedError("torch.sign is not for complex numbers, unlike NumPy's; use torch.sgn")
     return x if x.dtype.kind == "b" else xp.sign(x)
 
 
@@ -247,7 +247,7 @@ def _sgn_backward(g: Any, input: Any, y: Any) -> Any:
     return masked(turned, ne(input, 0))
 
 
-sgn = elementwise(
+sgn: Any = elementwise(
     "sgn", lambda input: m.sign(input), (lambda g, input, y: _sgn_backward(g, input, y),), "math",
     cpu=lambda input: input if input.dtype.kind == "b" else xp.sign(input),
     domain=(-2, 2), ref=lambda x: (x > 0) * 1.0 - (x < 0),
@@ -309,6 +309,8 @@ for _name, _fn, _rfn in (
     attach(f"__{_name}__", _fn)
     attach(f"__r{_name}__", _rfn)
     attach(f"__i{_name}__", getattr(Tensor, _fn.__name__ + "_"))
+attach("__rdiv__", rdiv)
+attach("__div__", div)
 attach("__neg__", neg)
 attach("__abs__", abs)
 attach("__pos__", positive)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError
 from ..tensor import Tensor
+from .compare import unsupported
 from .formula import math as m
 from .registry import attach, elementwise, publish
 from .samples import ints, one
@@ -26,7 +26,7 @@ def _bits(fn: Any) -> Any:
 
 def _whole(a: Any, name: str) -> Any:
     if a.dtype.kind not in "biu":
-        raise DTypeError(f"\"{name}_cpu\" not implemented for '{a.dtype.name.title()}'")
+        raise unsupported(name + "_cpu", a)
     return a
 
 
@@ -52,23 +52,20 @@ bitwise_not = elementwise(
 )  # fmt: skip
 
 
-def _shift(a: Any, b: Any, fn: Any) -> Any:
-    """As C on this machine: a shift by the width or more leaves zero, or the sign."""
+def _shift(a: Any, b: Any, fn: Any, name: str) -> Any:
     if a.dtype.kind == "b":
-        raise DTypeError("shifts are not implemented for 'Bool'")
-    if a.dtype.kind in "fc":
-        return a * 2.0**b if fn is xp.left_shift else a / 2.0**b
-    return fn(a, b)
+        a, b = a.astype("i8"), b.astype("i8")
+    return fn(_whole(a, name), b)
 
 
 bitwise_left_shift = elementwise(
     "bitwise_left_shift", lambda input, other: m.left_shift(input, other),
-    cpu=lambda input, other: _shift(input, other, xp.left_shift),
+    cpu=lambda input, other: _shift(input, other, xp.left_shift, "lshift"),
     numbers=(0, 1), samples=_PAIR, ref=lambda a, b: a * 2 ** b,
 )  # fmt: skip
 bitwise_right_shift = elementwise(
     "bitwise_right_shift", lambda input, other: m.right_shift(input, other),
-    cpu=lambda input, other: _shift(input, other, xp.right_shift),
+    cpu=lambda input, other: _shift(input, other, xp.right_shift, "rshift"),
     numbers=(0, 1), samples=_PAIR, ref=lambda a, b: a // 2 ** b,
 )  # fmt: skip
 gcd = elementwise(

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.inplace import kind
 from ..errors import DTypeError
-from ..tensor import Tensor, W
+from ..tensor import Tensor, W, wrap
 from .core import cast
 from .formula import math as m
 from .promote import result_raw
 from .record import OPS
 from .registry import (
-    attach, copy_into, elementwise, inplace_method, method, operator, publish, with_out, wrap,
+    attach, copy_into, elementwise, inplace_method, method, operator, publish, with_out,
 )  # fmt: skip
 from .samples import bools, ints, one, spread
 
@@ -22,11 +23,16 @@ _NAN = np.array([[1.0, np.nan, -np.inf], [np.inf, 0.0, -2.0]])
 _PAIR = (ints(2, 3, 4, lo=0, hi=3).astype("f8"), ints(3, 4, lo=0, hi=3, seed=1).astype("f8"))
 
 
-def _real(a: Any, name: str) -> None:
+def unsupported(name: str, a: Any) -> NotImplementedError:
+    """The exception that PyTorch raises for a dtype that an operator does not take."""
+    return NotImplementedError(f"\"{name}\" not implemented for '{kind(a.dtype)}'")
+
+
+def _ordered(a: Any, b: Any, fn: Any, name: str) -> Any:
     """Order is not defined for complex numbers."""
     if a.dtype.kind == "c":
-        kind = "ComplexFloat" if a.dtype.itemsize == 8 else "ComplexDouble"
-        raise DTypeError(f"\"{name}_cpu\" not implemented for '{kind}'")
+        raise unsupported(name + "_cpu", a)
+    return fn(a, b)
 
 
 # ---- comparisons --------------------------------------------------------------------------------
@@ -35,12 +41,16 @@ eq = elementwise("eq", lambda input, other: m.equal(input, other), None, "bool",
 ne = elementwise("ne", lambda input, other: m.not_equal(input, other), None, "bool",
                  samples=one(*_PAIR), ref=np.not_equal)  # fmt: skip
 lt = elementwise("lt", lambda input, other: m.less(input, other), None, "bool",
+                 cpu=lambda input, other: _ordered(input, other, xp.less, "lt"),
                  samples=one(*_PAIR), ref=np.less, onnx="Less")  # fmt: skip
 le = elementwise("le", lambda input, other: m.less_equal(input, other), None, "bool",
+                 cpu=lambda input, other: _ordered(input, other, xp.less_equal, "le"),
                  samples=one(*_PAIR), ref=np.less_equal, onnx="LessOrEqual")  # fmt: skip
 gt = elementwise("gt", lambda input, other: m.greater(input, other), None, "bool",
+                 cpu=lambda input, other: _ordered(input, other, xp.greater, "gt"),
                  samples=one(*_PAIR), ref=np.greater, onnx="Greater")  # fmt: skip
 ge = elementwise("ge", lambda input, other: m.greater_equal(input, other), None, "bool",
+                 cpu=lambda input, other: _ordered(input, other, xp.greater_equal, "ge"),
                  samples=one(*_PAIR), ref=np.greater_equal, onnx="GreaterOrEqual")  # fmt: skip
 not_equal, less, less_equal = ne, lt, le
 greater, greater_equal = gt, ge
@@ -94,9 +104,9 @@ signbit = elementwise("signbit", lambda input: m.signbit(input), None, "bool", i
 
 def _isclose(a: Any, b: Any, rtol: float, atol: float, equal_nan: bool) -> Any:
     if a.dtype != b.dtype:
-        raise DTypeError("isclose(): dtypes did not match", got=f"{a.dtype} and {b.dtype}")
+        raise DTypeError(f"{kind(a.dtype)} did not match {kind(b.dtype)}")
     if rtol < 0 or atol < 0:
-        raise DTypeError("rtol and atol must not be negative", got=f"rtol={rtol}, atol={atol}")
+        raise DTypeError(f"rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}")
     close = xp.equal(a, b)
     if equal_nan and a.dtype.kind in "fc":
         close = close | (xp.isnan(a) & xp.isnan(b))
@@ -130,13 +140,11 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
     if not isinstance(other, Tensor):
         raise TypeError(f"equal(): argument 'other' must be Tensor, not {type(other).__name__}")
-    if input._a.dtype != other._a.dtype:
-        raise DTypeError("equal(): dtypes differ", got=f"{input.dtype} and {other.dtype}")
     return bool(input._a.shape == other._a.shape and (input._a == other._a).all())
 
 
 # ---- choice ---------------------------------------------------------------------------------------
-masked = operator(
+masked: Any = operator(
     "masked", lambda x, c: xp.where(c, x, 0), (lambda g, c: masked(g, c), None), method=False,
     fixed=("c",), samples=one(spread(2, 3), bools(2, 3)), ref=lambda x, c: x * c,
 )  # fmt: skip
@@ -166,7 +174,7 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     return chosen
 
 
-Tensor.where = _where_method
+attach("where", _where_method)
 
 
 def _won(g: Any, wins: Any, ties: Any) -> Any:
@@ -174,15 +182,21 @@ def _won(g: Any, wins: Any, ties: Any) -> Any:
     return where3(ties, g * 0.5, masked(g, wins))
 
 
+def _extreme(a: Any, b: Any, fn: Any) -> Any:
+    if a.dtype.kind == "c":
+        raise DTypeError(f"{fn.__name__} not implemented for complex tensors.")
+    return fn(a, b)
+
+
 maximum = elementwise(
-    "maximum", lambda input, other: m.maximum(input, other),
-    (lambda g, input, other: _won(g, gt(input, other), eq(input, other)),
+    "maximum", lambda input, other: m.maximum(input, other), cpu=lambda input, other: _extreme(input, other, xp.maximum),
+    grads=(lambda g, input, other: _won(g, gt(input, other), eq(input, other)),
      lambda g, input, other: _won(g, lt(input, other), eq(input, other))),
     inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b), onnx="Max",
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", lambda input, other: m.minimum(input, other),
-    (lambda g, input, other: _won(g, lt(input, other), eq(input, other)),
+    "minimum", lambda input, other: m.minimum(input, other), cpu=lambda input, other: _extreme(input, other, xp.minimum),
+    grads=(lambda g, input, other: _won(g, lt(input, other), eq(input, other)),
      lambda g, input, other: _won(g, gt(input, other), eq(input, other))),
     inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b), onnx="Min",
 )  # fmt: skip
@@ -239,9 +253,15 @@ def _below(input: Any, min: Any, max: Any) -> Any:
     return lt(input, min) if max is None else logical_and(lt(input, min), le(min, max))
 
 
+def _tensor(x: Any, name: str) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+
+
 @with_out
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Limit values to [min, max]; each bound is a number, a tensor or None."""
+    _tensor(input, "clamp")
     if min is None and max is None:
         raise ValueError("torch.clamp: At least one of 'min' or 'max' must not be None")
     result: Tensor
@@ -270,6 +290,7 @@ def _clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
 @with_out
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Limit values from below."""
+    _tensor(input, "clamp_min")
     limited: Tensor = clamp(input, min)
     return limited
 
@@ -277,6 +298,7 @@ def clamp_min(input: Tensor, min: Any) -> Tensor:
 @with_out
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Limit values from above."""
+    _tensor(input, "clamp_max")
     limited: Tensor = clamp(input, None, max)
     return limited
 

@@ -12,8 +12,7 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, W
 from .arithmetic import COMPLEX, abs, cj, conj, exp
 from .compare import eq, masked, ne, where3
-from .record import OPS
-from .registry import attach, inplace_method, method, operator, publish
+from .registry import attach, method, operator, publish
 from .samples import one, spread
 
 xp: Any = None  # bound per array type
@@ -47,8 +46,8 @@ def _part(op: Any) -> Any:
     return property(get, put, doc=f"The {op.__name__} part, as a view.")
 
 
-Tensor.real = _part(real)
-Tensor.imag = _part(imag)
+attach("real", _part(real))
+attach("imag", _part(imag))
 
 
 def _angle(a: Any) -> Any:
@@ -126,14 +125,15 @@ view_as_complex = operator(
     "view_as_complex", lambda input: _unpaired(input), (lambda g: view_as_real(g),), view=True, method=False,
     samples=one(spread(3, 2)), ref=lambda x: x[..., 0] + 1j * x[..., 1],
 )  # fmt: skip
-pack_complex = operator(
+pack_complex: Any = operator(
     "pack_complex", lambda x: (x[..., 0] + x[..., 1] * 1j).astype(COMPLEX_OF[x.dtype]),
     (lambda g: view_as_real(g),), method=False, samples=one(spread(3, 2)), ref=lambda x: x[..., 0] + 1j * x[..., 1],
 )  # fmt: skip
 
-conj_physical = conj
-attach("conj_physical", conj)
-attach("conj_physical_", inplace_method(OPS["conj"]))
+conj_physical = operator(
+    "conj_physical", lambda input: xp.conjugate(input), (lambda g: conj(g),), out=True, inplace=True,
+    samples=one(_Z), ref=lambda z: z.real - 1j * z.imag,
+)  # fmt: skip
 
 
 @method()

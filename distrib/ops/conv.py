@@ -159,24 +159,24 @@ conv = operator(
 )  # fmt: skip
 conv_input_grad = operator(
     "conv_input_grad",
-    lambda g, weight, *, shape, stride, padding, dilation, groups: _input_grad_np(
-        g, weight, shape, stride, padding, dilation, groups),
+    lambda grad, weight, *, shape, stride, padding, dilation, groups: _input_grad_np(
+        grad, weight, shape, stride, padding, dilation, groups),
     (lambda h, weight, stride, padding, dilation, groups: conv(
         h, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
-     lambda h, g, weight_shape, stride, padding, dilation, groups: conv_weight_grad(
-        g, h, shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+     lambda h, grad, weight_shape, stride, padding, dilation, groups: conv_weight_grad(
+        grad, h, shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     "math", cpu=_input_grad_cpu, method=False, grad_name="ConvolutionBackward0",
     samples=lambda: [((_a(2, 6, 4, 3), _a(6, 2, 3, 2)), {**_OPTIONS, "shape": (2, 4, 7, 5)})],
     ref=lambda g, w, shape, **o: _by_basis(lambda x: _loops(x, w, **o), g, shape),
 )  # fmt: skip
 conv_weight_grad = operator(
     "conv_weight_grad",
-    lambda g, input, *, shape, stride, padding, dilation, groups: _weight_grad_np(
-        g, input, shape, stride, padding, dilation, groups),
+    lambda grad, input, *, shape, stride, padding, dilation, groups: _weight_grad_np(
+        grad, input, shape, stride, padding, dilation, groups),
     (lambda h, input, stride, padding, dilation, groups: conv(
         input, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
-     lambda h, g, input_shape, stride, padding, dilation, groups: conv_input_grad(
-        g, h, shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+     lambda h, grad, input_shape, stride, padding, dilation, groups: conv_input_grad(
+        grad, h, shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     "math", cpu=_weight_grad_cpu, method=False, grad_name="ConvolutionBackward0",
     samples=lambda: [((_a(2, 6, 4, 3), _a(2, 4, 7, 5)), {**_OPTIONS, "shape": (6, 2, 3, 2)})],
     ref=lambda g, x, shape, **o: _by_basis(lambda w: _loops(x, w, **o), g, shape),

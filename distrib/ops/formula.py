@@ -113,21 +113,19 @@ def order(root: Expr) -> tuple[list[Expr], dict[int, int]]:
     """All nodes, arguments first, and how often each is used."""
     nodes: list[Expr] = []
     uses: dict[int, int] = {id(root): 1}
+    opened: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(root, False)]
     while stack:
         node, done = stack.pop()
         if done:
             nodes.append(node)
-            continue
-        stack.append((node, True))
-        for a in node.args:
-            if isinstance(a, Expr):
-                first = id(a) not in uses
-                uses[id(a)] = uses.get(id(a), 0) + 1
-                if first:
+        elif id(node) not in opened:
+            opened.add(id(node))
+            stack.append((node, True))
+            for a in node.args:
+                if isinstance(a, Expr):
+                    uses[id(a)] = uses.get(id(a), 0) + 1
                     stack.append((a, False))
-    position = {id(n): i for i, n in enumerate(nodes)}
-    assert all(position[id(a)] < position[id(n)] for n in nodes for a in n.args if isinstance(a, Expr))
     return nodes, uses
 
 

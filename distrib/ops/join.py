@@ -344,6 +344,7 @@ def _stacked_split(name: str, dims: int, dim: int) -> Any:
         return tensor_split(input, k, d)
 
     cut.__name__ = name
+    cut.__doc__ = f"Pieces along dimension {dim}, of equal size or cut at indices."
     return method(name)(cut)
 
 

@@ -148,7 +148,7 @@ def _strided(x: Any, size: Any, stride: Any, storage_offset: Any) -> Any:
             f"{k} requiring a storage size of {need * k} are out of bounds for storage of size {root.nbytes}"
         )
     flat = root.reshape(-1, order="A").view(x.dtype) if root.size else root.reshape(-1)
-    return np.lib.stride_tricks.as_strided(flat[start:], size, [s * k for s in stride])
+    return xp.lib.stride_tricks.as_strided(flat[start:], size, [s * k for s in stride])
 
 
 def _unstrided(g: Any, shape: Any, size: Any, stride: Any, storage_offset: int) -> Any:

@@ -279,7 +279,7 @@ floor_at = operator(
     samples=lambda: [((np.array([0.2, 0.9]),), {"low": 0.5})], ref=lambda x, low: np.where(x > low, x, low),
 )  # fmt: skip
 above = operator(
-    "_above", lambda x, *, low: (x > low).astype(x.dtype), (None,),
+    "_above", lambda x, *, low: (x > low).astype(x.dtype), (lambda g: g * 0.0,),
     samples=lambda: [((np.array([0.2, 0.9]),), {"low": 0.5})], ref=lambda x, low: np.where(x > low, 1.0, 0.0),
 )  # fmt: skip
 
@@ -289,10 +289,10 @@ def _bce_logits(x: Any, t: Any) -> Any:
 
 
 bce_logits = operator(
-    "_bce_with_logits", lambda x, t: _bce_logits(x, t),
-    (lambda g, x, t: g * (sigmoid(x) - t), lambda g, x: g * (-x)), "promote",
+    "_bce_with_logits", lambda x, target: _bce_logits(x, target),
+    (lambda g, x, target: g * (sigmoid(x) - target), lambda g, x: g * (-x)), "promote",
     samples=lambda: [((_a(4), np.array([0.0, 1.0, 0.3, 0.6])), {})],
-    ref=lambda x, t: -(t * np.log(1 / (1 + np.exp(-x))) + (1 - t) * np.log(1 - 1 / (1 + np.exp(-x)))),
+    ref=lambda x, target: -(target * np.log(1 / (1 + np.exp(-x))) + (1 - target) * np.log(1 - 1 / (1 + np.exp(-x)))),
 )  # fmt: skip
 
 

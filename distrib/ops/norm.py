@@ -318,7 +318,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """Divide by the p-norm along a dimension."""
-    from .reduce import norm
+    from .stats import norm
 
     size = norm(input, p, dim, keepdim=True).clamp_min(eps)
     y: Tensor = input / size.expand_as(input)

@@ -9,17 +9,22 @@ import numpy as np
 from .. import dtypes
 from ..errors import DTypeError
 from ..tensor import Tensor, wrap
-from .arithmetic import cj, exp, pow, rsqrt, sign
-from .compare import eq, ge, gt, isfinite, logical_and, logical_not, masked, ne
+from .arithmetic import COMPLEX, cj, exp, pow, rsqrt, sign
+from .compare import eq, ge, isfinite, logical_and, logical_not, masked, ne
 from .core import cast
+from .dense import one, takes, takes_both, two
 from .formula import math as m
+from .native import fast
 from .record import OPS
 from .registry import (
     alias_for_write, attach, copy_into, elementwise, inplace_method, inplace_of, method, operator, publish, with_out,
 )  # fmt: skip
-from .samples import one, spread
+from .samples import one as one_sample
+from .samples import spread
 
-xp: Any = None  # bound per array type
+xp: Any = None  # bound per array type, like the NumPy forms of operators with a compiled one
+tanh_backward_generic = sigmoid_generic = sigmoid_backward_generic = xp
+relu_generic = relu_backward_generic = xp
 
 # ---- exponentials and logarithms ----------------------------------------------------------------------
 exp2 = elementwise("exp2", lambda input: m.exp2(input), (lambda g, y: g * cj(y * 0.6931471805599453),),
@@ -36,7 +41,7 @@ log1p = elementwise("log1p", lambda input: m.log1p(input), (lambda g, input: g /
 # ---- trigonometry ---------------------------------------------------------------------------------------
 sin = elementwise("sin", lambda input: m.sin(input), (lambda g, input: g * cj(cos(input)),), domain=(-3, 3),
                   ref=lambda x: np.exp(1j * x).imag, onnx="Sin")  # fmt: skip
-cos = elementwise("cos", lambda input: m.cos(input), (lambda g, input: -g * cj(sin(input)),), domain=(-3, 3),
+cos: Any = elementwise("cos", lambda input: m.cos(input), (lambda g, input: -g * cj(sin(input)),), domain=(-3, 3),
                   ref=lambda x: np.exp(1j * x).real, onnx="Cos")  # fmt: skip
 tan = elementwise("tan", lambda input: m.tan(input), (lambda g, y: g * cj(1 + y * y),), domain=(-1.2, 1.2),
                   ref=lambda x: np.sin(x) / np.cos(x), onnx="Tan")  # fmt: skip
@@ -48,10 +53,23 @@ atan = elementwise("atan", lambda input: m.arctan(input), (lambda g, input: g / 
                    domain=(-3, 3), ref=lambda x: np.arctan2(x, 1.0), onnx="Atan")  # fmt: skip
 sinh = elementwise("sinh", lambda input: m.sinh(input), (lambda g, input: g * cj(cosh(input)),), domain=(-3, 3),
                    ref=lambda x: (np.exp(x) - np.exp(-x)) / 2, onnx="Sinh")  # fmt: skip
-cosh = elementwise("cosh", lambda input: m.cosh(input), (lambda g, input: g * cj(sinh(input)),), domain=(-3, 3),
+cosh: Any = elementwise("cosh", lambda input: m.cosh(input), (lambda g, input: g * cj(sinh(input)),), domain=(-3, 3),
                    ref=lambda x: (np.exp(x) + np.exp(-x)) / 2, onnx="Cosh")  # fmt: skip
-tanh = elementwise("tanh", lambda input: m.tanh(input), (lambda g, y: g * cj(1 - y * y),), domain=(-3, 3),
+tanh = elementwise("tanh", lambda input: m.tanh(input), (lambda g, y: _tanh_slope(g, y),), domain=(-3, 3),
                    ref=lambda x: 1 - 2 / (np.exp(2 * x) + 1), onnx="Tanh")  # fmt: skip
+tanh_backward: Any = operator(
+    "tanh_backward", lambda grad, output: grad * (1 - output * output),
+    (lambda g, output: tanh_backward(g, output), lambda g, grad, output: g * grad * output * -2), method=False,
+    cpu=lambda grad, output: two(fast.tanh_grad, grad, output) if takes_both(grad, output)
+    else tanh_backward_generic(grad, output),
+    samples=one_sample(spread(3, 4), spread(3, 4, seed=1)), ref=lambda g, y: g - g * np.square(y),
+)  # fmt: skip
+
+
+def _tanh_slope(g: Any, y: Any) -> Any:
+    return g * cj(1 - y * y) if y.dtype in COMPLEX else tanh_backward(g, y)
+
+
 asinh = elementwise("asinh", lambda input: m.arcsinh(input), (lambda g, input: g * cj(rsqrt(input * input + 1)),),
                     domain=(-3, 3), ref=lambda x: np.log(x + np.sqrt(x * x + 1)), onnx="Asinh")  # fmt: skip
 acosh = elementwise(
@@ -77,11 +95,35 @@ rad2deg = elementwise("rad2deg", lambda input: input * 57.29577951308232, (lambd
                       domain=(-2, 2), ref=np.rad2deg)  # fmt: skip
 
 # ---- activations that are also torch-level ------------------------------------------------------------------
-sigmoid = elementwise("sigmoid", lambda input: 1 / (1 + m.exp(-input)), (lambda g, y: g * cj(y * (1 - y)),),
-                      domain=(-8, 8), ref=lambda x: 0.5 * (np.tanh(0.5 * x) + 1), onnx="Sigmoid")  # fmt: skip
+sigmoid = elementwise(
+    "sigmoid", lambda input: 1 / (1 + m.exp(-input)), (lambda g, y: _sigmoid_slope(g, y),),
+    cpu=lambda input: one(fast.sigmoid, input) if takes(input) else sigmoid_generic(input),
+    domain=(-8, 8), ref=lambda x: 0.5 * (np.tanh(0.5 * x) + 1), onnx="Sigmoid",
+)  # fmt: skip
+sigmoid_backward: Any = operator(
+    "sigmoid_backward", lambda grad, output: grad * (output * (1 - output)),
+    (lambda g, output: sigmoid_backward(g, output), lambda g, grad, output: g * grad * (1 - output * 2)), method=False,
+    cpu=lambda grad, output: two(fast.sigmoid_grad, grad, output) if takes_both(grad, output)
+    else sigmoid_backward_generic(grad, output),
+    samples=one_sample(spread(3, 4), spread(3, 4, seed=1)), ref=lambda g, y: g * y - g * np.square(y),
+)  # fmt: skip
+
+
+def _sigmoid_slope(g: Any, y: Any) -> Any:
+    return g * cj(y * (1 - y)) if y.dtype in COMPLEX else sigmoid_backward(g, y)
+
+
 relu = elementwise(
-    "relu", lambda input: m.maximum(input, 0), (lambda g, y: masked(g, gt(y, 0)),), "math", out=False,
+    "relu", lambda input: m.maximum(input, 0), (lambda g, y: relu_backward(g, y),), "math", out=False,
+    cpu=lambda input: one(fast.relu, input) if takes(input) else relu_generic(input),
     into=lambda a: xp.maximum(a, 0, out=a), domain=(-2, 2), ref=lambda x: np.where(x > 0, x, 0.0), onnx="Relu",
+)  # fmt: skip
+relu_backward: Any = operator(
+    "relu_backward", lambda grad, output: xp.where(output > 0, grad, 0),
+    (lambda g, output: relu_backward(g, output), lambda g: g * 0.0), method=False,
+    cpu=lambda grad, output: two(fast.relu_grad, grad, output) if takes_both(grad, output)
+    else relu_backward_generic(grad, output),
+    samples=one_sample(spread(3, 4), spread(3, 4, seed=1)), ref=lambda g, y: g * (np.sign(y) + 1) / 2,
 )  # fmt: skip
 
 # ---- rounding ---------------------------------------------------------------------------------------------
@@ -90,6 +132,8 @@ _FLAT = (lambda g: g * 0.0,)
 
 def _whole(a: Any, fn: Any) -> Any:
     """Integers are round already."""
+    if a.dtype.kind == "c":
+        raise NotImplementedError(f"{fn.__name__} is not supported for complex inputs")
     return a.copy() if a.dtype.kind in "iu" else fn(a)
 
 
@@ -121,7 +165,9 @@ copysign = elementwise(
     (lambda g, input, y: masked(g * sign(input) * sign(y), ne(input, 0)), lambda g: g * 0.0), "float",
     domain=(0.3, 2), ref=lambda a, b: np.abs(a) * np.sign(b),
 )  # fmt: skip
-nextafter = elementwise("nextafter", lambda input, other: m.nextafter(input, other), numbers=(), domain=(-2, 2),
+nextafter = elementwise("nextafter", lambda input, other: m.nextafter(input, other),
+                        (lambda g, input, other: masked(g, ne(input, other)), lambda g: g * 0.0),
+                        numbers=(), domain=(-2, 2),
                         ref=lambda a, b: a + np.spacing(np.abs(a)) * np.sign(b - a) * 0.5)  # fmt: skip
 logaddexp = elementwise(
     "logaddexp", lambda input, other: m.logaddexp(input, other),
@@ -133,7 +179,7 @@ logaddexp2 = elementwise(
     (lambda g, input, y: g * exp2(input - y), lambda g, other, y: g * exp2(other - y)), "float",
     inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.log2(np.exp2(a) + np.exp2(b)),
 )  # fmt: skip
-xlogy = elementwise(
+xlogy: Any = elementwise(
     "xlogy",
     lambda input, other: m.where(
         m.isnan(other), other, m.where(m.equal(input, 0), 0.0, input * m.log(other))
@@ -151,7 +197,7 @@ def _counts(input: Any, other: Any) -> Any:
 heaviside = elementwise(
     "heaviside", lambda input, values: m.where(input > 0, 1, m.where(input < 0, 0, values)),
     cpu=lambda input, values: xp.heaviside(input, values).astype(input.dtype),
-    numbers=(), samples=one(np.array([-1.0, 0, 2, 0]), np.array([5.0, 6, 7, 8])), ref=np.heaviside,
+    numbers=(), samples=one_sample(np.array([-1.0, 0, 2, 0]), np.array([5.0, 6, 7, 8])), ref=np.heaviside,
 )  # fmt: skip
 _PI = 3.141592653589793
 sinc = elementwise(
@@ -178,18 +224,21 @@ def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
 nan_to_num = operator(
     "nan_to_num", lambda input, *, nan=None, posinf=None, neginf=None: _nan_to_num(input, nan, posinf, neginf),
     (lambda g, input: masked(g, isfinite(input)),), out=True, inplace=True,
-    samples=one(np.array([1.0, np.nan, 3.0]), nan=2.5), ref=lambda x, nan: np.where(x == x, x, nan),
+    samples=one_sample(np.array([1.0, np.nan, 3.0]), nan=2.5), ref=lambda x, nan: np.where(x == x, x, nan),
 )  # fmt: skip
 frexp = operator(
     "frexp", lambda input: xp.frexp(input), (lambda g, exponent: g * exp2(-exponent),), "math",
     outputs=("mantissa", "exponent"), diff=(True, False), out=True,
-    samples=one(spread(3, 4)), ref=np.frexp,
+    samples=one_sample(spread(3, 4)), ref=np.frexp,
 )  # fmt: skip
 
 
 @with_out
 def ldexp(input: Any, other: Any) -> Any:
     """input * 2 ** other."""
+    for name, x in (("input", input), ("other", other)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"ldexp(): argument '{name}' must be Tensor, not {type(x).__name__}")
     return input * pow(2.0, other)
 
 

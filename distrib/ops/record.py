@@ -7,7 +7,6 @@ same names mean recorded operators on Tensors.
 
 from __future__ import annotations
 
-import inspect
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -63,16 +62,12 @@ class Op:
         self.ref, self.samples, self.domain, self.errors = ref, samples, domain, errors
         self.onnx, self.scalar, self.once, self.numbers = onnx, scalar, once, frozenset(numbers)
         self.grad_name = grad_name or "".join(p.title() for p in name.split("_")) + "Backward0"
-        ps = list(inspect.signature(kernel).parameters.values())
-        self.variadic = any(p.kind == p.VAR_POSITIONAL for p in ps)
-        self.tensors = [p.name for p in ps if p.kind != p.KEYWORD_ONLY]
-        self.attrs = [p.name for p in ps if p.kind == p.KEYWORD_ONLY]
-        self.optional = {p.name for p in ps if p.kind != p.KEYWORD_ONLY and p.default is None}
-        self.defaults = {p.name: p.default for p in ps if p.default is not p.empty}
+        self.tensors, self.attrs, self.defaults, self.variadic = parameters(kernel)
+        self.optional = {t for t in self.tensors if t in self.defaults and self.defaults[t] is None}
         self.promote = [i for i, t in enumerate(self.tensors) if t not in fixed]
         self.grads, self.together = grads, callable(grads)
         self.rules: list[Any] = [grads] if self.together else list(grads or ())
-        self.needs = [list(inspect.signature(r).parameters)[1:] if r else [] for r in self.rules]
+        self.needs = [parameters(r)[0][1:] if r else [] for r in self.rules]
         self.saved, self.users = self._kept()
         self.kernels: dict[type, Callable[..., Any]] = {}
         self.raw: dict[type, Callable[..., Any]] = {}
@@ -127,6 +122,17 @@ class Op:
             space(self.kernel.__module__, kind)
             found = self.kernels[kind]
         return found
+
+
+def parameters(fn: Any) -> tuple[list[str], list[str], dict[str, Any], bool]:
+    """Positional names, keyword-only names, defaults, and whether there is a ``*name``."""
+    code = fn.__code__
+    n, k = code.co_argcount, code.co_kwonlyargcount
+    names, only = list(code.co_varnames[:n]), list(code.co_varnames[n : n + k])
+    defaults = dict(zip(names[n - len(fn.__defaults__ or ()) :], fn.__defaults__ or (), strict=True))
+    defaults.update(fn.__kwdefaults__ or {})
+    variadic = bool(code.co_flags & 4)
+    return names + list(code.co_varnames[n + k : n + k + variadic]), only, defaults, variadic
 
 
 def kernel(op: Op, array: Any) -> Callable[..., Any]:
@@ -194,4 +200,4 @@ def _first(f: Callable[..., Any]) -> Callable[..., Any]:
     return first
 
 
-W.update(kernel=kernel, OPS=OPS)
+W.update(kernel=kernel, kernel_of_=kernel, OPS=OPS)  # kernel_of_: attributes may be called kernel

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..errors import DimError, DTypeError
+from ..autograd.inplace import kind
+from ..errors import DimError, DTypeError, ShapeError
 from ..tensor import Tensor, W, check_dim
-from .compare import eq, isnan, logical_or, masked, maximum, minimum, ne
+from .compare import eq, isnan, logical_or, masked, maximum, minimum, ne, unsupported
 from .core import cast
 from .registry import attach, composite, method, operator, publish, with_out
 from .samples import one, spread
@@ -77,7 +78,7 @@ def _as_dtype(call: Any, input: Any, dtype: Any, **attrs: Any) -> Any:
     return call(cast(input, dtype=dtypes.raw_of(dtype)), **attrs)
 
 
-sum = operator(
+sum: Any = operator(
     "sum", lambda input, *, dim=None, keepdim=False: _sum(input, dim, keepdim),
     (lambda g, input_shape, dim, keepdim: restore(g, shape=input_shape, dim=dim, keepdim=keepdim),), "math",
     extra={"dtype": None}, expand=_as_dtype, out=True, samples=_dims(), onnx="ReduceSum",
@@ -90,7 +91,7 @@ def _mean(x: Any, dim: Any, keepdim: bool) -> Any:
     if x.dtype.kind not in "fc":
         raise DTypeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {dtypes.of(x.dtype).name}"
+            f"Got: {kind(x.dtype)}"
         )
     if dim == () or not x.ndim:
         dim = _none_of(x, dim)
@@ -127,8 +128,8 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     if input._a.dtype.kind not in "fc":
         raise DTypeError("nanmean(): expected input to have floating point or complex dtype", got=input.dtype)
     there = sum(eq(input, input), dim=dim, keepdim=keepdim)
-    total: Tensor = nansum(input, dim=dim, keepdim=keepdim, dtype=dtype)
-    return total / there
+    average: Tensor = nansum(input, dim=dim, keepdim=keepdim, dtype=dtype) / there
+    return average
 
 
 @method()
@@ -223,7 +224,9 @@ def _not_empty(x: Any, dim: Any, name: str) -> None:
     if x.size:
         return
     if dim is None or dim == ():
-        raise DimError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+        if name == "aminmax":
+            raise ShapeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise ShapeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
                        "Specify the reduction dim with the 'dim' argument.")  # fmt: skip
     for d in dim if type(dim) is tuple else (dim,):
         if x.shape[check_dim(d, x.ndim)] == 0:
@@ -234,7 +237,7 @@ def _extreme(x: Any, dim: Any, keepdim: bool, fn: Any, name: str) -> Any:
     if not x.size:
         _not_empty(x, dim, name)
     if x.dtype.kind == "c":
-        raise DTypeError(f"{name}(): not implemented for complex dtypes")
+        raise unsupported("max_values_cpu" if "max" in name else "min_values_cpu", x)
     if dim == () or not x.ndim:
         dim = _none_of(x, dim)
     return fn.reduce(x, dim, keepdims=keepdim)
@@ -264,7 +267,7 @@ amin = operator(
 
 def _arg(x: Any, dim: Any, keepdim: bool, name: str) -> Any:
     if x.dtype.kind == "c":
-        raise DTypeError(f"{name}(): not implemented for complex dtypes")
+        raise DTypeError(f"{name}(): does not support complex input")
     if not x.size:
         _not_empty(x, dim, name)
     if not x.ndim:
@@ -311,7 +314,7 @@ take_one = operator(
     method=False, samples=one(spread(3, 4), np.array([0, 3, 1]), dim=1),
     ref=lambda x, index, dim: np.array([x[0, 0], x[1, 3], x[2, 1]]),
 )  # fmt: skip
-put_one = operator(
+put_one: Any = operator(
     "put_one", lambda g, index, *, shape, dim, keepdim=False: _put(g, index, shape, dim, keepdim),
     (lambda g, index, dim, keepdim: take_one(g, index, dim=dim, keepdim=keepdim), None), method=False,
     samples=one(spread(3), np.array([0, 3, 1]), shape=(3, 4), dim=1),

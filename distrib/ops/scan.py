@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..tensor import Tensor, check_dim
-from .arithmetic import COMPLEX, cj, exp, log
-from .compare import gt, where3
-from .reduce import _as_dtype, sum
+from .arithmetic import exp, log
+from .reduce import _as_dtype, amax, sum
 from .registry import composite, method, operator, publish, with_out
 from .samples import one, spread
 
@@ -37,7 +35,7 @@ cumsum = operator(
     extra={"dtype": None}, expand=_as_dtype, out=True, inplace=True, samples=one(_X, dim=1),
     ref=lambda x, dim: np.einsum("aib,ij->ajb", x, np.triu(np.ones((4, 4)))), onnx="CumSum",
 )  # fmt: skip
-cumsum_back = operator(
+cumsum_back: Any = operator(
     "cumsum_back", lambda g, *, dim: _turned(_scan(_turned(g, dim), dim, xp.add), dim),
     (lambda g, dim: cumsum(g, dim=dim),), method=False, samples=one(_X, dim=1),
     ref=lambda x, dim: np.einsum("aib,ij->ajb", x, np.tril(np.ones((4, 4)))),
@@ -110,7 +108,7 @@ take_along = operator(
     samples=one(spread(3, 4), np.array([[0, 0], [3, 1], [2, 2]]), dim=1),
     ref=lambda x, i, dim: np.stack([x[k][i[k]] for k in range(3)]),
 )  # fmt: skip
-put_along = operator(
+put_along: Any = operator(
     "put_along", lambda g, index, *, shape, dim: _scatter(g, index, shape, dim),
     (lambda g, index, dim: take_along(g, index, dim=dim), None), method=False,
     samples=one(spread(3, 2), np.array([[0, 0], [3, 1], [2, 2]]), shape=(3, 4), dim=1),
@@ -142,27 +140,31 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
     return xp.logaddexp.accumulate(x, dim)
 
 
-flipped = operator(
-    "flipped", lambda x, *, dim: _turned(x, dim), (lambda g, dim: flipped(g, dim=dim),), method=False,
-    samples=one(_X, dim=1), ref=lambda x, dim: np.flip(x, dim),
-)  # fmt: skip
+def _logcumsumexp_formula(input: Any, *, dim: int) -> Any:
+    top = float(amax(input.detach().real if input.is_complex() else input.detach())._a)
+    return log(cumsum(exp(input - top), dim=dim)) + top
 
 
-def _logcumsumexp_backward(g: Any, input: Any, y: Any, dim: int) -> Any:
-    """sum over later k of g_k exp(x_i - y_k), by logarithms where signs allow it."""
-    if input.dtype in COMPLEX:
-        return cj(exp(input)) * cumsum_back(g * cj(exp(-y)), dim=dim)
-    parts = []
-    for h in (g, -g):
-        there = gt(h, 0)
-        part = where3(there, log(where3(there, h, 1.0)), -math.inf) - y
-        parts.append(exp(flipped(logcumsumexp(flipped(part, dim=dim), dim=dim), dim=dim) + input))
-    return parts[0] - parts[1]
+def _logcumsumexp_backward(g: Any, x: Any, y: Any, dim: int) -> Any:
+    """sum over k >= i of g_k exp(x_i - y_k), as a recursion from the end: no exponent is ever positive."""
+    if not x.ndim:
+        return g
+    g, x, y = (a.swapaxes(dim, 0) for a in (g, xp.conjugate(x), xp.conjugate(y)))
+    out = xp.empty_like(g)
+    for i in range(len(g) - 1, -1, -1):
+        if i == len(g) - 1:
+            tail = g[i]
+        else:
+            fade = xp.exp(y[i] - y[i + 1])
+            tail = g[i] + xp.where(xp.isnan(fade), 1, fade) * tail
+        share = xp.exp(x[i] - y[i])
+        out[i] = tail * xp.where(xp.isnan(share), 0, share)
+    return out.swapaxes(dim, 0)
 
 
-logcumsumexp = operator(
-    "logcumsumexp", lambda input, *, dim: _logcumsumexp(input, dim),
-    (lambda g, input, y, dim: _logcumsumexp_backward(g, input, y, dim),), "float", out=True, inplace=True,
+logcumsumexp = composite(
+    "logcumsumexp", _logcumsumexp_formula, lambda input, *, dim: _logcumsumexp(input, dim),
+    lambda g, input, y, dim: (_logcumsumexp_backward(g, input, y, dim),), rule="float", out=True, inplace=True,
     samples=one(_X, dim=1), ref=lambda x, dim: np.log(np.cumsum(np.exp(x), dim)),
 )  # fmt: skip
 
@@ -170,7 +172,7 @@ logcumsumexp = operator(
 # ---- differences and the trapezoid rules -------------------------------------------------------------------
 @method()
 @with_out
-def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+def diff(input: Any, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
     """The n-th difference of neighbours along a dimension."""
     from .join import cat
 
@@ -180,15 +182,16 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None
         raise ShapeError("diff expects input to be at least one-dimensional")
     dim = check_dim(dim, input.ndim)
     parts = [t for t in (prepend, input, append) if t is not None]
-    x: Tensor = cat(parts, dim=dim) if len(parts) > 1 else input
+    x: Any = cat(parts, dim=dim) if len(parts) > 1 else input
     lead = (slice(None),) * dim
     for _ in range(min(n, x.shape[dim])):
         after, before = x[(*lead, slice(1, None))], x[(*lead, slice(None, -1))]
         x = after != before if x._a.dtype.kind == "b" else after - before
-    return x if n else x.clone()
+    result: Tensor = x if n else x.clone()
+    return result
 
 
-def _slabs(y: Tensor, x: Any, dx: Any, dim: int) -> Tensor:
+def _slabs(y: Any, x: Any, dx: Any, dim: int) -> Tensor:
     """The area between neighbours."""
     dim = check_dim(dim, y.ndim)
     lead = (slice(None),) * dim

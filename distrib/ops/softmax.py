@@ -8,22 +8,29 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import raw_of
-from ..errors import DTypeError
 from ..tensor import Tensor, W, check_dim
 from .arithmetic import exp
+from .compare import unsupported
 from .core import cast
+from .dense import takes, takes_both
+from .native import fast
 from .reduce import sum
-from .registry import operator, publish
-from .samples import one, spread
+from .registry import attach, operator, publish
+from .samples import spread
 
 xp: Any = None  # bound per array type
-_X = spread(3, 4, 5)
+_X, _Y = spread(3, 4, 5), spread(3, 4, 5, seed=3)
+
+
+def _last(x: Any, dim: int) -> bool:
+    """Whether the compiled kernels reduce over this dimension."""
+    return x.ndim > 0 and dim in (-1, x.ndim - 1)
 
 
 def _floating(x: Any, dim: int, name: str) -> None:
     check_dim(dim, x.ndim)
     if x.dtype.kind not in "fc":
-        raise DTypeError(f"\"{name}\" not implemented for '{x.dtype.name.title()}'")
+        raise unsupported(name, x)
 
 
 def _softmax(x: Any, dim: int) -> Any:
@@ -53,28 +60,35 @@ def _log_softmax_backward(g: Any, y: Any, dim: int) -> Any:
 
 softmax_op = operator(
     "softmax", lambda input, *, dim: _softmax(input, dim), (lambda g, y, dim: softmax_backward(g, y, dim=dim),), "math",
-    method=False, samples=one(_X, dim=1), onnx="Softmax",
+    cpu=lambda input, *, dim: fast.softmax(input) if takes(input) and _last(input, dim) else _softmax(input, dim),
+    method=False, samples=lambda: [((_X,), {"dim": 1}), ((_X,), {"dim": -1})], onnx="Softmax",
     ref=lambda x, dim: np.exp(x) / np.sum(np.exp(x), dim, keepdims=True),
 )  # fmt: skip
-softmax_backward = operator(
-    "softmax_backward", lambda g, y, *, dim: _softmax_backward(g, y, dim),
-    (lambda g, y, dim: softmax_backward(g, y, dim=dim),
-     lambda h, g, y, dim: h * (g - sum(g * y, dim=dim, keepdim=True)) - g * sum(h * y, dim=dim, keepdim=True)),
-    method=False, samples=one(_X, spread(3, 4, 5, seed=3), dim=1),
-    ref=lambda g, y, dim: np.einsum("aib,ij,ajb->ajb", g, np.eye(4), y) - y * np.einsum("aib,aib->ab", g, y)[:, None],
+softmax_backward: Any = operator(
+    "softmax_backward", lambda grad, output, *, dim: _softmax_backward(grad, output, dim),
+    cpu=lambda grad, output, *, dim: fast.softmax_grad(grad, output)
+    if takes_both(grad, output) and _last(output, dim) else _softmax_backward(grad, output, dim),
+    grads=(lambda g, output, dim: softmax_backward(g, output, dim=dim),
+     lambda g, grad, output, dim: g * (grad - sum(grad * output, dim=dim, keepdim=True))
+     - grad * sum(g * output, dim=dim, keepdim=True)),
+    method=False, samples=lambda: [((_X, _Y), {"dim": 1}), ((_X, _Y), {"dim": 2})],
+    ref=lambda g, y, dim: y * g - y * np.average(g, dim, y, keepdims=True) * np.sum(y, dim, keepdims=True),
 )  # fmt: skip
 log_softmax_op = operator(
     "log_softmax", lambda input, *, dim: _log_softmax(input, dim),
     (lambda g, y, dim: log_softmax_backward(g, y, dim=dim),), "math",
-    method=False, samples=one(_X, dim=1), onnx="LogSoftmax",
+    cpu=lambda input, *, dim: fast.log_softmax(input) if takes(input) and _last(input, dim) else _log_softmax(input, dim),
+    method=False, samples=lambda: [((_X,), {"dim": 1}), ((_X,), {"dim": -1})], onnx="LogSoftmax",
     ref=lambda x, dim: x - np.log(np.sum(np.exp(x), dim, keepdims=True)),
 )  # fmt: skip
-log_softmax_backward = operator(
-    "log_softmax_backward", lambda g, y, *, dim: _log_softmax_backward(g, y, dim),
-    (lambda h, y, dim: h - sum(h * exp(y), dim=dim, keepdim=True),
-     lambda h, g, y, dim: -(h * exp(y) * sum(g, dim=dim, keepdim=True))),
-    method=False, samples=one(_X, spread(3, 4, 5, seed=3), dim=1),
-    ref=lambda g, y, dim: g - np.exp(y) * np.einsum("aib->ab", g)[:, None],
+log_softmax_backward: Any = operator(
+    "log_softmax_backward", lambda grad, output, *, dim: _log_softmax_backward(grad, output, dim),
+    cpu=lambda grad, output, *, dim: fast.log_softmax_grad(grad, output)
+    if takes_both(grad, output) and _last(output, dim) else _log_softmax_backward(grad, output, dim),
+    grads=(lambda g, output, dim: g - sum(g * exp(output), dim=dim, keepdim=True),
+     lambda g, grad, output, dim: -(g * exp(output) * sum(grad, dim=dim, keepdim=True))),
+    method=False, samples=lambda: [((_X, _Y), {"dim": 1}), ((_X, _Y), {"dim": 2})],
+    ref=lambda g, y, dim: g - np.exp(y) * np.sum(g, dim, keepdims=True),
 )  # fmt: skip
 
 
@@ -115,7 +129,7 @@ def log_softmax(input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any
     return result if out is None else _into("log_softmax", result, out)
 
 
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax of the negative."""
     if dim is None:
         dim = _implicit("softmin", input.ndim, _stacklevel)
@@ -130,8 +144,8 @@ def _method(fn: Any) -> Any:
     return called
 
 
-Tensor.softmax = _method(softmax)
-Tensor.log_softmax = _method(log_softmax)
+attach("softmax", _method(softmax))
+attach("log_softmax", _method(log_softmax))
 
 __all__ = ["log_softmax", "softmax"]
 NN = ["log_softmax", "softmax", "softmin"]

@@ -93,14 +93,15 @@ def _bisect(fn: Any, y: Any, low: float, high: float) -> Any:
 # ---- the gamma function -----------------------------------------------------------------------------
 lgamma = elementwise("lgamma", lambda input: m.lgamma(input), (lambda g, input: g * digamma(input),),
                      domain=(0.3, 9), ref=_by_number(math.lgamma))  # fmt: skip
-digamma = elementwise(
-    "digamma", lambda input: m.digamma(input), (lambda g, input: g * polygamma_op(input, n=1),), domain=(0.3, 9),
+digamma: Any = elementwise(
+    "digamma", lambda input: m.digamma(input), (lambda g, input: g * polygamma_op(input, order=1),), domain=(0.3, 9),
     ref=lambda x: np.log(x + 999) - 0.5 / (x + 999) - 1 / 12 / (x + 999) ** 2 - (1 / (x[..., None] + np.arange(999))).sum(-1),
 )  # fmt: skip
-polygamma_op = elementwise(
-    "polygamma", lambda input, *, n: m.polygamma(n, input), (lambda g, input, n: g * polygamma_op(input, n=n + 1),),
-    samples=lambda: [((spread(3, 4, lo=0.5, hi=5),), {"n": n}) for n in (1, 2, 3)], out=False, inplace=False, method=False,
-    ref=lambda x, n: (-1) ** (n + 1) * math.factorial(n) * _hurwitz(n + 1, x),
+polygamma_op: Any = elementwise(
+    "polygamma", lambda input, *, order: m.polygamma(order, input),
+    (lambda g, input, order: g * polygamma_op(input, order=order + 1),),
+    samples=lambda: [((spread(3, 4, lo=0.5, hi=5),), {"order": n}) for n in (1, 2, 3)], out=False, inplace=False, method=False,
+    ref=lambda x, order: (-1) ** (order + 1) * math.factorial(order) * _hurwitz(order + 1, x),
 )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def _hurwitz(s: Any, q: Any) -> Any:
     return head + e ** (1 - s) / (s - 1) + e**-s / 2 + s * e ** (-s - 1) / 12
 
 
-zeta = elementwise(
+zeta: Any = elementwise(
     "special_zeta", lambda input, other: m.zeta(input, other),
     (None, lambda g, input, other: g * (-input * zeta(input + 1, other))), "float", numbers=(0, 1),
     samples=one(spread(3, 4, lo=1.6, hi=4), spread(4, lo=0.5, hi=5, seed=1)), ref=_hurwitz, **_SPECIAL,
@@ -138,23 +139,24 @@ igammac = elementwise(
 
 
 def _lower(a: Any, x: Any) -> Any:
-    def one_value(a: float, x: float) -> Any:
-        area = _integral(lambda a, t: t ** (a - 1) * np.exp(-t), 0, x)(np.array(a))
-        return area / math.gamma(a)
-
-    return np.vectorize(one_value)(a, x)
+    """The sum of x^(a+k) e^-x / gamma(a+k+1)."""
+    k = np.arange(150)
+    a, x = np.asarray(a)[..., None] + k, np.asarray(x)[..., None]
+    return np.exp(a * np.log(x) - x - _by_number(math.lgamma)(a + 1)).sum(-1)
 
 
 @method()
 @with_out
-def mvlgamma(input: Tensor, p: int) -> Tensor:
+def mvlgamma(input: Any, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of order p."""
     if p < 1:
         raise ShapeError("p has to be greater than or equal to 1", got=p)
-    total: Tensor = lgamma(input)
+    total: Any = lgamma(input)
     for i in range(1, p):
         total = total + lgamma(input - i / 2)
-    return total + p * (p - 1) / 4 * math.log(math.pi)
+    total = total + p * (p - 1) / 4 * math.log(math.pi)
+    result: Tensor = total
+    return result
 
 
 inplace_of(mvlgamma)
@@ -165,7 +167,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """The n-th derivative of digamma."""
     if n < 0:
         raise ShapeError("polygamma(n, x) does not support negative n.", got=n)
-    result: Tensor = digamma(input) if n == 0 else polygamma_op(input, n=int(n))
+    result: Tensor = digamma(input) if n == 0 else polygamma_op(input, order=int(n))
     return result
 
 
@@ -183,9 +185,9 @@ _I1 = _integral(lambda x, t: np.exp(x * np.cos(t)) * np.cos(t) / np.pi, 0, np.pi
 i0 = elementwise("i0", lambda input: m.i0(input), (lambda g, input: g * i1(input),), domain=(-6, 6), ref=_I)
 i0e = elementwise("special_i0e", lambda input: m.i0e(input), (lambda g, input, y: g * (i1e(input) - sgn(input) * y),),
                   domain=(-6, 6), ref=lambda x: np.exp(-np.abs(x)) * _I(x), **_SPECIAL)  # fmt: skip
-i1 = elementwise("special_i1", lambda input: m.i1(input), (lambda g, input, y: g * _i1_slope(i0(input), y, input),),
+i1: Any = elementwise("special_i1", lambda input: m.i1(input), (lambda g, input, y: g * _i1_slope(i0(input), y, input),),
                  domain=(-6, 6), ref=_I1, **_SPECIAL)  # fmt: skip
-i1e = elementwise("special_i1e", lambda input: m.i1e(input),
+i1e: Any = elementwise("special_i1e", lambda input: m.i1e(input),
                   (lambda g, input, y: g * (_i1_slope(i0e(input), y, input) - sgn(input) * y),),
                   domain=(-6, 6), ref=lambda x: np.exp(-np.abs(x)) * _I1(x), **_SPECIAL)  # fmt: skip
 
@@ -201,7 +203,7 @@ entr = elementwise(
     lambda input: m.where(input > 0, -input * m.log(input), m.where(m.equal(input, 0), 0.0, m.where(m.isnan(input), input, -math.inf))),
     (lambda g, input: g * (-log(input) - 1),), domain=(0.1, 3), ref=lambda x: np.log(x**-x), **_SPECIAL,
 )  # fmt: skip
-xlog1py = elementwise(
+xlog1py: Any = elementwise(
     "special_xlog1py",
     lambda input, other: m.where(m.isnan(other), other, m.where(m.equal(input, 0), 0.0, input * m.log1p(other))),
     (lambda g, input, other: xlog1py(masked(g, _counts(input, other)), other), lambda g, input, other: g * (input / (other + 1))),
@@ -247,8 +249,10 @@ def _bessel_k(n: int) -> Any:
     return _integral(lambda x, t: np.exp(-x * np.cosh(t)) * np.cosh(n * t), 0, 9)
 
 
-_Y0 = _integral(lambda x, t: 4 / np.pi**2 * np.cos(x * np.cos(t)) * (0.5772156649015329 + np.log(2 * x * np.sin(t) ** 2)),
-                0, np.pi / 2, 40000)  # fmt: skip
+_Y0 = _integral(  # t^5 takes the logarithm's end away
+    lambda x, t: 20 / np.pi**2 * t**4 * np.cos(x * np.cos(t**5)) * (0.5772156649015329 + np.log(2 * x * np.sin(t**5) ** 2)),
+    0, (np.pi / 2) ** 0.2,
+)  # fmt: skip
 
 
 def _airy(x: Any) -> Any:

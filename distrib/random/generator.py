@@ -152,7 +152,12 @@ def _of_the_system() -> Generator:
     return g
 
 
+def _in_child() -> None:
+    default_generator.lock = threading.RLock()  # a thread of the parent may have held the old one
+
+
 default_generator: Generator = _of_the_system()
+os.register_at_fork(after_in_child=_in_child)
 worker = threading.local()  # .generator: the one of a loader's worker thread
 
 

@@ -8,12 +8,12 @@ import pickle
 import random
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .allowed import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
-from .archive import Section, Writer
-from .pickler import Storages, dump
-from .reading import MapLocation, Pickles, load_stream
+
+if TYPE_CHECKING:
+    from .reading import MapLocation
 
 DEFAULT_PROTOCOL = 2
 Path = str | os.PathLike[str]
@@ -45,6 +45,9 @@ def save(
         raise ValueError(
             f"pickle_protocol: expected 2 to {pickle.HIGHEST_PROTOCOL}, got {pickle_protocol!r}"
         )
+
+    from .archive import Writer
+    from .pickler import Storages, dump
 
     def write(stream: Any, name: str) -> None:
         storages, data = Storages(), io.BytesIO()
@@ -122,6 +125,9 @@ def load(
     By default (``weights_only=True``) nothing that the file names is run: pickle.UnpicklingError
     for what is not allowed. RuntimeError for a damaged file.
     """
+    from .archive import Section
+    from .reading import Pickles, load_stream
+
     if weights_only is None:
         weights_only = pickle_module is None
     if weights_only and pickle_module is not None:

@@ -132,6 +132,7 @@ def _bytes(*args: Any) -> bytes:
 
 
 def encode(*args: Any) -> bytes:
+    """What stands for ``_codecs.encode``, which old protocols write bytes with."""
     text, coding = (*args, "utf-8")[:2] if args else (None, None)
     if type(text) is not str or type(coding) is not str or coding not in ("latin1", "utf-8"):
         raise UnpicklingError("_codecs.encode: expected a string and 'latin1' or 'utf-8'")
@@ -153,6 +154,7 @@ def _size(*args: Any) -> Size:
 
 
 def from_type(func: Any, new_type: Any, args: Any, state: Any) -> Any:
+    """What stands for ``_rebuild_from_type_v2``: calls nothing but what rebuilds tensors."""
     if not any(func is fn for fn in rebuild.UTILS.values()) or type(args) is not tuple:
         raise UnpicklingError("_rebuild_from_type_v2: expected a function that rebuilds a tensor")
     return rebuild._rebuild_from_type_v2(func, new_type, args, state)
@@ -166,6 +168,7 @@ class Made:
 
 
 def allowed() -> dict[str, Any]:
+    """All names that need no allowing, with what they stand for."""
     table = names.core()
     for name in ("torch.Tensor", "torch._tensor.Tensor"):
         table[name] = Tensor

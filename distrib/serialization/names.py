@@ -101,15 +101,16 @@ def written(obj: Any, name: str | None = None) -> tuple[str, str] | None:
         return "torch.serialization", "_get_layout"
     if obj is rebuild._rebuild_from_type_v2:
         return "torch._tensor", "_rebuild_from_type_v2"
+    found = _function(obj) if isinstance(obj, FunctionType) else None
+    if found is not None:
+        return found
     module, own = getattr(obj, "__module__", None), name or getattr(obj, "__qualname__", None)
+    if not isinstance(module, str) or module.partition(".")[0] != PACKAGE:
+        return None
     if not isinstance(own, str):
         return None
-    if not isinstance(module, str) or module.partition(".")[0] != PACKAGE:
-        return _function(obj, own)  # functions that were generated for a record
     if module == rebuild.__name__:
         return "torch._utils", own
-    if isinstance(obj, FunctionType) or not isinstance(obj, type):
-        return _function(obj, own) or _place(module, own)
     return _place(module, own)
 
 
@@ -122,11 +123,17 @@ def _place(module: str, name: str) -> tuple[str, str]:
     return "torch" + module[len(PACKAGE) :], name
 
 
-def _function(fn: Any, name: str) -> tuple[str, str] | None:
-    """Where users find a function: F.relu is no name of the file that it is written in."""
+def _function(fn: FunctionType) -> tuple[str, str] | None:
+    """Where users find a function: F.relu is no name of the file that it is written in.
+
+    An operator's wrapper is made anew when it is built; what stays is its record, ``op``.
+    """
+    op = getattr(fn, "op", None)
+    name = fn.__name__ if op is None else op.name
     for room in ("nn.functional", "nn.init", "linalg", "special", "fft", ""):
         module = sys.modules.get(f"{PACKAGE}.{room}" if room else PACKAGE)
-        if module is not None and vars(module).get(name) is fn:
+        found = None if module is None else vars(module).get(name)
+        if found is not None and (found is fn or (op and getattr(found, "op", None) is op)):
             return (f"torch.{room}" if room else "torch"), name
     return None
 

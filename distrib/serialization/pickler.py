@@ -17,7 +17,6 @@ from ..tensor import Leaf, Tensor, element_strides
 from . import names, rebuild
 from .rebuild import NEW_DTYPES, StorageType, foundation
 
-
 HOOKS = (
     "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
     "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
@@ -88,13 +87,14 @@ def _reducer_override(self: Any, obj: Any) -> Any:
         return obj.name
     if type(obj) is layout:
         return names._get_layout, (f"torch.{obj.name}",)
-    if _is_module(type(obj)):
+    kind: Any = type(obj)
+    if _is_module(kind):
         return _module(obj, self.proto)
     return NotImplemented
 
 
 @functools.cache
-def _is_module(kind: type) -> bool:
+def _is_module(kind: Any) -> bool:
     room = f"{names.PACKAGE}.nn.modules.module"
     return any((c.__module__, c.__name__) == (room, "Module") for c in kind.__mro__)
 
@@ -142,11 +142,11 @@ def _parts(a: Any, requires_grad: bool, storages: Storages) -> tuple[Any, tuple[
 
 def _save_global(self: Any, obj: Any, name: Any = None) -> None:
     """Write a class, function or descriptor by name; ours by PyTorch's."""
-    full = name or getattr(obj, "__qualname__", None)
-    if isinstance(full, str) and "<locals>" in full:
-        raise AttributeError(f"Can't pickle local object {full!r}")
     found = names.written(obj, name)
+    full = name or getattr(obj, "__qualname__", None)
     if found is None:
+        if isinstance(full, str) and "<locals>" in full:
+            raise AttributeError(f"Can't pickle local object {full!r}")
         _PYTHON.save_global(self, obj, name)
         return
     module, own = found

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from distrib.meta import MetaArray
+
 
 class Box:
     """Carries an array as tensors do."""
 
     def __init__(self, array):
-        self._a = np.asarray(array)
+        self._a = array if isinstance(array, MetaArray) else np.asarray(array)
         self.num_bumps = 0
 
     def _bump(self):

@@ -6,8 +6,10 @@ from dist_box import Box
 
 import distrib.distributed as dist
 from distrib.distributed import ReduceOp
+from distrib.meta import MetaArray
 
 A = np.zeros((2, 3), "f4")
+META = MetaArray((2, 3), np.dtype("f4"))
 CASES = {
     "not a tensor": (lambda n: dist.all_reduce(3), TypeError, "type torch.Tensor"),
     "not a list": (lambda n: dist.all_gather(Box(A), Box(A)), TypeError, "List\\[torch.Tensor\\]"),

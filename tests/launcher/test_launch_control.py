@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from launch_jobs import Job
+from launch_jobs import FOLDER, Job
 
 from distrib.launcher.control import Client, Keys, Server
 from distrib.launcher.messages import (
@@ -119,7 +119,10 @@ def test_job_survives_garbage_on_its_port(job: Job, mpi: str) -> None:
 
 def test_job_survives_garbage_from_a_rank(job: Job, mpi: str) -> None:
     text = (
-        "import os, time, zmq\n"
+        "import os, sys, types\n"
+        "for name in ('distrib', 'distrib.launcher'):  # without the library\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        f"    sys.modules[name].__path__ = [{str(FOLDER)!r}]\n"
         "from distrib.launcher.control import Client, Keys\n"
         "client = Client(os.environ['DISTRIB_CONTROL'],\n"
         "                Keys.from_text(os.environ['DISTRIB_CONTROL_KEY']))\n"

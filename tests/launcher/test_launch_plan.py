@@ -83,7 +83,7 @@ def test_hosts() -> None:
         (3, 1, 1, "b"),
     ]
     assert not made.is_local
-    assert made.environment["MASTER_ADDR"] == "here"
+    assert made.environment["MASTER_ADDR"] == "a"
     made = plan("2", hosts="a:2,b:1", machine=replace(MACHINE, mpi=OPENMPI_5))
     words = " ".join(made.command)
     assert "--host a:2,b:1" in words

@@ -122,6 +122,13 @@ def test_mpi_ends_and_ranks_are_missing(code: int, expected: int) -> None:
     assert "no slots" in text
 
 
+def test_mpi_abort_kills_all_watchers_before_its_code_is_known() -> None:
+    supervisor = started()
+    run(supervisor, *((2.0, Lost(rank)) for rank in range(3)), (2.8, Tick()))
+    actions = run(supervisor, (2.9, StarterEnded(5)), (2.9 + SETTLE_S, Tick()))
+    assert outcome_of(actions).code == 5
+
+
 def test_ctrl_c_climbs_from_int_to_kill() -> None:
     supervisor = started()
     actions = run(supervisor, (2.0, Signalled(signal.SIGINT)))

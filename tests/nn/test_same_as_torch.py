@@ -36,7 +36,7 @@ LAYERS: dict[str, list[Any]] = {
     "InstanceNorm1d(3)": [(2, 3, 5)],
     "InstanceNorm2d(3, affine=True, track_running_stats=True)": [(2, 3, 4, 4)],
     "LocalResponseNorm(2)": [(2, 4, 3)],
-    "CrossMapLRN2d(3)": [(2, 6, 3, 3)],
+    "CrossMapLRN2d(3, alpha=1e-5)": [(2, 6, 3, 3)],
     "MaxPool1d(2)": [(2, 3, 6)],
     "MaxPool2d((2, 3), stride=1, padding=1, ceil_mode=True)": [(2, 3, 6, 6)],
     "AvgPool2d(2, padding=1, count_include_pad=False)": [(2, 3, 5, 5)],

@@ -2,8 +2,11 @@
 
 import copy
 import hashlib
+import os
 import pickle
+import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -209,6 +212,30 @@ def test_threads_share_one_stream(g):
     alone = np.empty(80_000, np.float32)
     fill.uniform(alone, 0, 1, Generator().manual_seed(1234))
     assert np.array_equal(np.sort(np.concatenate(drawn)), np.sort(alone))
+
+
+def test_a_forked_process_can_draw():
+    lock = rng.default_generator.lock
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        rng.manual_seed(3)
+        os._exit(0)
+    done.set()
+    holder.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_moments(g):

@@ -8,11 +8,12 @@ from files import ROOT, imports, sources
 
 # From the lowest to the highest; a room imports from lower lines only, and from its own room.
 LAYERS = [
-    ["config", "errors", "dtypes", "meta", "devices"],
+    ["config", "errors", "dtypes", "meta", "devices", "cuda", "version"],
     ["tensor"],
     ["autograd"],
     ["random"],
     ["ops"],
+    ["special", "linalg", "fft"],  # public namespaces: names of operators only
     ["nn", "optim", "utils", "serialization"],
     ["nn.parallel"],
     ["compiler"],

@@ -194,7 +194,7 @@ class _Forward(_ConvNd):
 class Conv1d(_Forward):
     """Convolution over (N, C, L) or (C, L)."""
 
-    _conv = staticmethod(F.conv1d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv1d)
     _sizes = staticmethod(_single)
 
 
@@ -206,14 +206,14 @@ class Conv2d(_Forward):
     Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1), padding=same)
     """
 
-    _conv = staticmethod(F.conv2d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv2d)
     _sizes = staticmethod(_pair)
 
 
 class Conv3d(_Forward):
     """Convolution over (N, C, D, H, W) or (C, D, H, W)."""
 
-    _conv = staticmethod(F.conv3d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv3d)
     _sizes = staticmethod(_triple)
 
 
@@ -305,7 +305,7 @@ class _ConvTransposeNd(_ConvNd):
 class ConvTranspose1d(_ConvTransposeNd):
     """The transpose (gradient) of Conv1d, over (N, C, L) or (C, L)."""
 
-    _conv = staticmethod(F.conv_transpose1d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv_transpose1d)
     _sizes = staticmethod(_single)
     _num_dims = 1
 
@@ -313,7 +313,7 @@ class ConvTranspose1d(_ConvTransposeNd):
 class ConvTranspose2d(_ConvTransposeNd):
     """The transpose (gradient) of Conv2d, over (N, C, H, W) or (C, H, W)."""
 
-    _conv = staticmethod(F.conv_transpose2d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv_transpose2d)
     _sizes = staticmethod(_pair)
     _num_dims = 2
 
@@ -321,6 +321,6 @@ class ConvTranspose2d(_ConvTransposeNd):
 class ConvTranspose3d(_ConvTransposeNd):
     """The transpose (gradient) of Conv3d, over (N, C, D, H, W) or (C, D, H, W)."""
 
-    _conv = staticmethod(F.conv_transpose3d)
+    _conv: Callable[..., Tensor] = staticmethod(F.conv_transpose3d)
     _sizes = staticmethod(_triple)
     _num_dims = 3

@@ -121,7 +121,7 @@ class PruningContainer(BasePruningMethod):
     """Several methods that prune one parameter in turn."""
 
     def __init__(self, *args: Any) -> None:
-        self._pruning_methods: tuple[BasePruningMethod, ...] = ()
+        self._pruning_methods: tuple[Any, ...] = ()
         methods = args[0] if len(args) == 1 and isinstance(args[0], Iterable) else args
         for method in methods:
             if not self._pruning_methods and isinstance(method, BasePruningMethod):
@@ -145,7 +145,7 @@ class PruningContainer(BasePruningMethod):
     def __iter__(self) -> Any:
         return iter(self._pruning_methods)
 
-    def __getitem__(self, idx: int) -> BasePruningMethod:
+    def __getitem__(self, idx: int) -> Any:
         return self._pruning_methods[idx]
 
     def compute_mask(self, t: Any, default_mask: Any) -> Any:

@@ -1,25 +1,46 @@
 // Batch norm over channels: statistics in one shifted pass, optional relu folded in, forward and backward.
 #include "dk_images.h"
+#include "dk_math.h"
 
 namespace DK_NS {
 constexpr idx RUN = 1024;  // elements summed in T before they go to doubles
 constexpr idx ROWS = 128;  // the same for rows of channels
 
-// sa[c], sb[c]: sums over all pixels of two terms; f(offset, channel, a, b) adds one element's terms.
-template <class T, class F>
-static void reduce2(const Planes& X, double* sa, double* sb, const F& f) {
+// The two sums of a norm over channels: of x - k and its square; with a gradient g, of g and g (x - k), where g
+// counts only where y > 0 if y is given. k is one number a channel.
+template <class T>
+struct Terms {
+    const T *x, *k, *g, *y;
+    DK_INLINE void add(idx i, idx n, vec<T> shift, vec<T>& a, vec<T>& b) const {
+        vec<T> v = ld_upto(x + i, n, (T)0) - shift;
+        if (!g) {
+            if (n < Vec<T>::n) v = first(v, n);
+            a += v, b += v * v;
+            return;
+        }
+        vec<T> t = ld_upto(g + i, n, (T)0);
+        if (y) t = ld_upto(y + i, n, (T)0) > 0 ? t : vec<T>{};
+        a += t, b += t * v;
+    }
+    static vec<T> first(vec<T> v, idx n) { return ld_upto((const T*)&v, n, (T)0); }
+};
+template <class T>
+static void reduce2(const Planes& X, const Terms<T>& F, double* sa, double* sb) {
+    constexpr idx L = Vec<T>::n;
     if (!X.last) {
         parallel(X.C, hi(1, 16384 / hi(1, X.rows())), [&](idx c0, idx c1) {
             for (idx c = c0; c < c1; c++) {
                 double da = 0, db = 0;
+                const vec<T> k = all(F.k[c]);
                 for (idx n = 0; n < X.N; n++) {
                     const idx at = (n * X.C + c) * X.pixels;
                     for (idx i0 = 0; i0 < X.pixels; i0 += RUN) {
-                        T a = 0, b = 0;
+                        vec<T> a[2] = {}, b[2] = {};
+                        idx i = at + i0;
                         const idx end = at + lo(X.pixels, i0 + RUN);
-#pragma omp simd reduction(+ : a, b)
-                        for (idx i = at + i0; i < end; i++) f(i, c, a, b);
-                        da += (double)a, db += (double)b;
+                        for (; i + 2 * L <= end; i += 2 * L) F.add(i, L, k, a[0], b[0]), F.add(i + L, L, k, a[1], b[1]);
+                        for (; i < end; i += L) F.add(i, lo(L, end - i), k, a[0], b[0]);
+                        da += (double)hsum<T>(a[0] + a[1]), db += (double)hsum<T>(b[0] + b[1]);
                     }
                 }
                 sa[c] = da, sb[c] = db;
@@ -27,47 +48,63 @@ static void reduce2(const Planes& X, double* sa, double* sb, const F& f) {
         });
         return;
     }
-    const idx rows = X.rows(), parts = ceil_div(rows, ROWS), C = X.C;
-    Buf<double> each(parts * 2 * C + 1);
+    const idx rows = X.rows(), parts = ceil_div(rows, ROWS), C = X.C, width = round_up(C, L);
+    Buf<T> each(parts * 2 * width + 1);
     parallel(parts, hi(1, 16384 / hi(1, ROWS * C)), [&](idx p0, idx p1) {
-        Buf<T> t(2 * C);
-        T* __restrict a = t;
-        T* __restrict b = t + C;
-        for (idx p = p0; p < p1; p++) {
-            for (idx c = 0; c < 2 * C; c++) t[c] = 0;
-            for (idx r = p * ROWS; r < lo(rows, (p + 1) * ROWS); r++)
-#pragma omp simd
-                for (idx c = 0; c < C; c++) f(r * C + c, c, a[c], b[c]);
-            for (idx c = 0; c < 2 * C; c++) each[p * 2 * C + c] = (double)t[c];
-        }
+        for (idx p = p0; p < p1; p++)
+            for (idx c = 0; c < C; c += L) {
+                vec<T> a = {}, b = {};
+                const vec<T> k = ld_upto(F.k + c, C - c, (T)0);
+                for (idx r = p * ROWS; r < lo(rows, (p + 1) * ROWS); r++) F.add(r * C + c, lo(L, C - c), k, a, b);
+                st(each + p * 2 * width + c, a), st(each + p * 2 * width + width + c, b);
+            }
     });
     for (idx c = 0; c < C; c++) sa[c] = sb[c] = 0;
     for (idx p = 0; p < parts; p++)
-        for (idx c = 0; c < C; c++) sa[c] += each[p * 2 * C + c], sb[c] += each[p * 2 * C + C + c];
+        for (idx c = 0; c < C; c++) sa[c] += (double)each[p * 2 * width + c], sb[c] += (double)each[p * 2 * width + width + c];
 }
-// f(offset, channel) for every element, channels in the inner loop where they are neighbours
-template <class F>
-static void each_element(const Planes& X, const F& f) {
-    if (X.last) {
-        parallel(X.rows(), hi(1, 16384 / hi(1, X.C)), [&](idx r0, idx r1) {
-            for (idx r = r0; r < r1; r++)
+// y = x k + o, relu folded in; Const is a number (planes) or an array (rows of channels)
+template <class T>
+static DK_INLINE T pick(T v, idx) { return v; }
+template <class T>
+static DK_INLINE T pick(const T* v, idx c) { return v[c]; }
+template <class T, class Const>
+static DK_INLINE void affine_row(idx n, const T* __restrict x, Const k, Const o, bool relu, T* __restrict y) {
+    if (relu) {
 #pragma omp simd
-                for (idx c = 0; c < X.C; c++) f(r * X.C + c, c);
-        });
+        for (idx i = 0; i < n; i++) {
+            const T v = x[i] * pick(k, i) + pick(o, i);
+            y[i] = v < 0 ? 0 : v;
+        }
     } else {
-        parallel(X.N * X.C, hi(1, 16384 / hi(1, X.pixels)), [&](idx p0, idx p1) {
-            for (idx p = p0; p < p1; p++) {
-                const idx c = p % X.C, at = p * X.pixels;
 #pragma omp simd
-                for (idx i = 0; i < X.pixels; i++) f(at + i, c);
-            }
-        });
+        for (idx i = 0; i < n; i++) y[i] = x[i] * pick(k, i) + pick(o, i);
     }
 }
+template <class T, class Const>
+static DK_INLINE void grad_row(idx n, const T* __restrict g, const T* __restrict x, const T* __restrict y, Const k, Const u, Const o, T* __restrict dx) {
+    if (y) {
+#pragma omp simd
+        for (idx i = 0; i < n; i++) dx[i] = (y[i] > 0 ? g[i] : 0) * pick(k, i) - x[i] * pick(u, i) - pick(o, i);
+    } else {
+#pragma omp simd
+        for (idx i = 0; i < n; i++) dx[i] = g[i] * pick(k, i) - x[i] * pick(u, i) - pick(o, i);
+    }
+}
+// f(offset, channel) for every row of neighbours: a plane of one channel, or (channel 0) all channels of a pixel
+template <class F>
+static void each_row(const Planes& X, const F& f) {
+    const idx width = X.last ? X.C : X.pixels;
+    parallel(X.last ? X.rows() : X.N * X.C, hi(1, 16384 / hi(1, width)), [&](idx r0, idx r1) {
+        for (idx r = r0; r < r1; r++) f(r * width, X.last ? 0 : r % X.C);
+    });
+}
 template <class T>
-static void dk_affine(const Planes& X, const T* __restrict x, const T* __restrict k, const T* __restrict o, bool relu, T* __restrict y) {
-    if (relu) each_element(X, [=](idx i, idx c) { T v = x[i] * k[c] + o[c]; y[i] = v < 0 ? 0 : v; });
-    else each_element(X, [=](idx i, idx c) { y[i] = x[i] * k[c] + o[c]; });
+static void dk_affine(const Planes& X, const T* x, const T* k, const T* o, bool relu, T* y) {
+    each_row(X, [=](idx at, idx c) {
+        if (X.last) affine_row(X.C, x + at, k, o, relu, y + at);
+        else affine_row(X.pixels, x + at, k[c], o[c], relu, y + at);
+    });
 }
 template <class T>
 static void dk_batch_norm(const Planes& X, const T* x, const T* w, const T* b, T* rm, T* rv, double momentum, double eps, bool relu, T* y, T* mean, T* rstd) {
@@ -80,8 +117,7 @@ static void dk_batch_norm(const Planes& X, const T* x, const T* w, const T* b, T
         for (idx i = 0; i < m; i++) t += (double)(X.last ? x[i * C + c] : x[c * X.pixels + i]);
         shift[c] = n ? (T)(t / (double)m) : 0;
     }
-    const T* sh = shift;
-    reduce2<T>(X, s, s + C, [=](idx i, idx c, T& p, T& q) { T v = x[i] - sh[c]; p += v, q += v * v; });
+    reduce2(X, Terms<T>{x, shift, nullptr, nullptr}, s, s + C);
     for (idx c = 0; c < C; c++) {
         double m = s[c] / (double)n, var = s[C + c] / (double)n - m * m;
         if (var < 0) var = 0;
@@ -100,8 +136,7 @@ static void dk_batch_norm_grad(const Planes& X, const T* __restrict g, const T* 
     const idx C = X.C;
     const double n = (double)X.rows();
     Buf<double> s(2 * C + 1);
-    if (y) reduce2<T>(X, s, s + C, [=](idx i, idx c, T& p, T& q) { T t = y[i] > 0 ? g[i] : 0; p += t, q += t * (x[i] - mean[c]); });
-    else reduce2<T>(X, s, s + C, [=](idx i, idx c, T& p, T& q) { p += g[i], q += g[i] * (x[i] - mean[c]); });
+    reduce2(X, Terms<T>{x, mean, g, y}, s, s + C);
     Buf<T> k(3 * C);  // dx = k g - u x - o
     for (idx c = 0; c < C; c++) {
         const double r = (double)rstd[c], a = (w ? (double)w[c] : 1.0) * r;
@@ -109,9 +144,12 @@ static void dk_batch_norm_grad(const Planes& X, const T* __restrict g, const T* 
         const double u = a * r * r * s[C + c] / n;
         k[c] = (T)a, k[C + c] = (T)u, k[2 * C + c] = (T)(a * s[c] / n - u * (double)mean[c]);
     }
-    const T *__restrict a = k, *__restrict u = k + C, *__restrict o = k + 2 * C;
-    if (y) each_element(X, [=](idx i, idx c) { dx[i] = (y[i] > 0 ? g[i] : 0) * a[c] - x[i] * u[c] - o[c]; });
-    else each_element(X, [=](idx i, idx c) { dx[i] = g[i] * a[c] - x[i] * u[c] - o[c]; });
+    const T* q = k;
+    each_row(X, [=](idx at, idx c) {
+        const T* yy = y ? y + at : nullptr;
+        if (X.last) grad_row(C, g + at, x + at, yy, q, q + C, q + 2 * C, dx + at);
+        else grad_row(X.pixels, g + at, x + at, yy, q[c], q[C + c], q[2 * C + c], dx + at);
+    });
 }
 
 static bool channels(In& v, PyObject* o, int t, idx C, const char* name) { return v.get(o, t, name, true) && v.has_size(C, name); }

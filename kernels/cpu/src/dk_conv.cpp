@@ -38,8 +38,7 @@ struct Columns {  // the patches of one block of columns
                     std::memcpy((void*)o, p, (size_t)parts[r].len * sizeof(T));
                     continue;
                 }
-                st(o, ld(p));  // writes past a part are overwritten by what follows
-                if (parts[r].len > L) st(o + L, ld(p + L));
+                copy_part(p, parts[r].len, o);  // writes past a part are overwritten by what follows
             }
     }
 };

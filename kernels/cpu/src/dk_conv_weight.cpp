@@ -17,12 +17,8 @@ struct Taps {  // transposed patches: row k is a pixel at soff[k], column j = (t
             return;
         }
         for (idx k = 0; k < kc; k++, out += NR)
-            for (int r = first[s]; r < first[s + 1]; r++) {
-                const T* p = src + off[k] + parts[r].src;
-                T* o = out + parts[r].col;
-                st(o, ld(p));  // writes past a part are overwritten by what follows
-                if (parts[r].len > L) st(o + L, ld(p + L));
-            }
+            for (int r = first[s]; r < first[s + 1]; r++)  // writes past a part are overwritten by what follows
+                copy_part(src + off[k] + parts[r].src, parts[r].len, out + parts[r].col);
     }
 };
 

@@ -118,6 +118,19 @@ static DK_INLINE Pieces<T> in_place(const T* src, const Part<T>* parts, int r0, 
     return {};
 }
 
+// Copies a part; may write and read up to a vector past it.
+template <class T>
+static DK_INLINE void copy_part(const T* p, int len, T* o) {
+    constexpr int L = Tile<T>::L;
+    typedef T half __attribute__((vector_size(VB / 2), aligned(alignof(T)), may_alias));
+    if (2 * len <= L) {
+        *(half*)o = *(const half*)p;
+        return;
+    }
+    st(o, ld(p));
+    if (len > L) st(o + L, ld(p + L));
+}
+
 // One block of columns [jc, jc + nc) for all rows: C (+)= A B. B is a functor: pack(sliver, pc, kc, out) writes one
 // sliver of it, pieces(sliver, pc) tells whether the sliver can be read in place.
 template <class T, class P>

@@ -13,6 +13,57 @@ struct Window {
         end = hi(first, lo(out[i], last >= 0 ? last / stride[i] + 1 : 0));
     }
 };
+// Neighbouring pairs to two vectors and back, for the common 2x2 window in steps of 2.
+typedef vec<float> vf;
+typedef std::int32_t vi __attribute__((vector_size(VB)));
+typedef std::uint8_t vb __attribute__((vector_size(VB / 4)));
+#if defined(__AVX512F__)
+#define DK_EVEN vi{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}
+#define DK_LOW vi{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
+#define DK_HIGH vi{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
+#elif defined(__AVX2__)
+#define DK_EVEN vi{0, 2, 4, 6, 8, 10, 12, 14}
+#define DK_LOW vi{0, 8, 1, 9, 2, 10, 3, 11}
+#define DK_HIGH vi{4, 12, 5, 13, 6, 14, 7, 15}
+#else
+#define DK_EVEN vi{0, 2, 4, 6}
+#define DK_LOW vi{0, 4, 1, 5}
+#define DK_HIGH vi{2, 6, 3, 7}
+#endif
+static DK_INLINE void better(vf v, int tap, vf& best, vi& at) {
+    const vi up = (v > best) | (v != v);
+    best = up ? v : best, at = up ? at * 0 + tap : at;
+}
+static idx max_pairs(idx n, const float* p, const float* q, float* y, std::uint8_t* arg) {  // how many were done
+    constexpr int L = Vec<float>::n;
+    idx w = 0;
+    for (; w + L <= n; w += L, p += 2 * L, q += 2 * L) {
+        const vf p0 = ld(p), p1 = ld(p + L), q0 = ld(q), q1 = ld(q + L);
+        vf best = __builtin_shuffle(p0, p1, DK_EVEN);
+        vi at = {};
+        better(__builtin_shuffle(p0, p1, DK_EVEN + 1), 1, best, at);
+        better(__builtin_shuffle(q0, q1, DK_EVEN), 2, best, at);
+        better(__builtin_shuffle(q0, q1, DK_EVEN + 1), 3, best, at);
+        st(y + w, best);
+        const vb bytes = __builtin_convertvector(at, vb);
+        std::memcpy(arg + w, &bytes, sizeof bytes);
+    }
+    return w;
+}
+static idx spread_pairs(idx n, const float* g, const std::uint8_t* arg, float* p, float* q) {
+    constexpr int L = Vec<float>::n;
+    idx w = 0;
+    for (; w + L <= n; w += L, p += 2 * L, q += 2 * L) {
+        const vf v = ld(g + w), zero = {};
+        vb bytes;
+        std::memcpy(&bytes, arg + w, sizeof bytes);
+        const vi at = __builtin_convertvector(bytes, vi);
+        const vf a = at == 0 ? v : zero, b = at == 1 ? v : zero, c = at == 2 ? v : zero, d = at == 3 ? v : zero;
+        st(p, __builtin_shuffle(a, b, DK_LOW)), st(p + L, __builtin_shuffle(a, b, DK_HIGH));
+        st(q, __builtin_shuffle(c, d, DK_LOW)), st(q + L, __builtin_shuffle(c, d, DK_HIGH));
+    }
+    return w;
+}
 template <class T>
 static void max_plane(const Window& Wn, const T* x, T* y, std::uint8_t* arg) {
     const idx H = Wn.in[0], OW = Wn.out[1];
@@ -21,8 +72,9 @@ static void max_plane(const Window& Wn, const T* x, T* y, std::uint8_t* arg) {
             const T *p = x + 2 * h * Wn.in[1], *q = p + Wn.in[1];
             T* __restrict yy = y;
             std::uint8_t* __restrict aa = arg;
-#pragma omp simd
-            for (idx w = 0; w < OW; w++) {
+            idx w = 0;
+            if constexpr (sizeof(T) == 4) w = max_pairs(OW, p, q, y, arg);
+            for (; w < OW; w++) {
                 T m = p[2 * w], v = p[2 * w + 1];
                 bool up = v > m || v != v;
                 m = up ? v : m;
@@ -99,8 +151,9 @@ static void max_grad(const Window& Wn, idx width, const T* g, const std::uint8_t
         const idx OW = Wn.out[1];
         for (idx h = 0; h < Wn.out[0]; h++, g += OW, arg += OW) {
             T *__restrict p = dx + 2 * h * Wn.in[1], *__restrict q = p + Wn.in[1];
-#pragma omp simd
-            for (idx w = 0; w < OW; w++) {
+            idx w = 0;
+            if constexpr (sizeof(T) == 4) w = spread_pairs(OW, g, arg, p, q);
+            for (; w < OW; w++) {
                 const T v = g[w];
                 const int a = arg[w];
                 p[2 * w] = a == 0 ? v : 0, p[2 * w + 1] = a == 1 ? v : 0;
