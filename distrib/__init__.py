@@ -43,9 +43,11 @@ def __getattr__(name: str) -> Any:
         del names["_loaded"]
         raise
     names.update({k: v for k, v in vars(api).items() if not k.startswith("_")})
-    names["__version__"] = api.__version__
+    names["__version__"] = vars(api)["__version__"]
     names["_loaded"] = True
-    api.ops.registry.publish(names)
+    from .ops.registry import publish
+
+    publish(names)
     if name not in names:
         raise AttributeError(f"module 'distrib' has no attribute '{name}'")
     return names[name]

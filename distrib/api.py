@@ -1,6 +1,6 @@
 """The names of torch, gathered from the rooms; `distrib` loads this at its first attribute."""
 
-from . import autograd, config, devices, dtypes, errors, ops, tensor
+from . import autograd, config, devices, dtypes, errors, kernels, ops
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -84,10 +84,10 @@ from .random import (
 from .tensor import Size, Tensor
 
 from . import cuda, distributed, nn, optim, random, utils, version  # isort: skip
-from .nn import parallel as _parallel  # isort: skip
 from .serialization import load, save  # isort: skip
 
 from .version import __version__  # isort: skip
 
-vars(nn)["DataParallel"] = _parallel.DataParallel  # nn itself lies below the room parallel
 globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool
+if config.get("DISTRIB_ALLOCATOR"):
+    kernels.install_allocator()

@@ -19,7 +19,9 @@ class Variable:
 
 
 VARIABLES: dict[str, Variable] = {
-    "DISTRIB_DEBUG": Variable(int, 0, "1 operators, 2 timings and bytes, 3 graph, 4 generated source"),
+    "DISTRIB_DEBUG": Variable(
+        int, 0, "1 operators, 2 timings and bytes, 3 graph, 4 generated source"
+    ),
     "DISTRIB_KERNELS": Variable(bool, True, "use the compiled CPU kernels where they exist"),
     "DISTRIB_ALLOCATOR": Variable(bool, True, "reuse array memory through the caching allocator"),
     "DISTRIB_TIMEOUT_S": Variable(float, 1800.0, "seconds until a collective counts as stalled"),
@@ -28,7 +30,9 @@ VARIABLES: dict[str, Variable] = {
     ),
     "DISTRIB_BUCKET_CAP_MB": Variable(float, 25.0, "size of a gradient bucket in MiB"),
     "DISTRIB_DATA_SHM": Variable(
-        str, "auto", "memory that loader workers hand batches over in: auto, memfd, file, pipe (none)"
+        str,
+        "auto",
+        "memory that loader workers hand batches over in: auto, memfd, file, pipe (none)",
     ),
     # Set by `distrib run` for its ranks; all empty under another launcher.
     "DISTRIB_JOB_ID": Variable(str, "", "name of the job; shared memory: /dev/shm/distrib_<id>_*"),

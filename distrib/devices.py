@@ -29,7 +29,9 @@ class device:
     device(type='cuda', index=1)
     """
 
-    __slots__ = ("_before", "index", "type")
+    __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, device):
@@ -39,7 +41,9 @@ class device:
             self.type, self.index = "cuda", type
             return
         if not isinstance(type, str):
-            raise TypeError(f"device(): argument 'type' must be str or int, not {type.__class__.__name__}")
+            raise TypeError(
+                f"device(): argument 'type' must be str or int, not {type.__class__.__name__}"
+            )
         name, colon, number = type.partition(":")
         if colon and (not number.isdigit() or (len(number) > 1 and number[0] == "0")):
             raise RuntimeError(f"Invalid device string: '{type}'")
@@ -128,7 +132,9 @@ def check(d: device) -> None:
 
         cuda.require()
         return
-    raise RuntimeError(f"distrib has no backend for the device type '{d.type}'; it has cpu, meta, cuda")
+    raise RuntimeError(
+        f"distrib has no backend for the device type '{d.type}'; it has cpu, meta, cuda"
+    )
 
 
 # ---- array modules --------------------------------------------------------------------------------
@@ -212,7 +218,9 @@ def to_host(array: Array) -> Any:
 
 def move(array: Array, to: device) -> Array:
     """The same values on another device; the same object if it lies there."""
-    if device_of(array).type == to.type and (to.index is None or to.type == "cpu" or device_of(array) == to):
+    if device_of(array).type == to.type and (
+        to.index is None or to.type == "cpu" or device_of(array) == to
+    ):
         return array
     if to.type == "meta":
         return MetaArray(array.shape, array.dtype)
@@ -224,6 +232,7 @@ def move(array: Array, to: device) -> Array:
         return xp.asarray(host)
 
 
-from .meta import MetaArray, meta_xp  # noqa: E402
+from .meta import MetaArray as MetaArray  # noqa: E402
+from .meta import meta_xp  # noqa: E402
 
 XP[MetaArray] = meta_xp

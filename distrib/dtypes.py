@@ -18,9 +18,17 @@ class dtype:
     (torch.float32, 4, True)
     """
 
-    __slots__ = ("category", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "np")
+    __slots__ = (
+        "category",
+        "is_complex",
+        "is_floating_point",
+        "is_signed",
+        "itemsize",
+        "name",
+        "np",
+    )
 
-    def __init__(self, name: str, raw: Any, category: int) -> None:
+    def __init__(self, name: str, raw: Any, category: Any) -> None:
         self.name, self.np, self.category = name, np.dtype(raw), category
         self.itemsize = self.np.itemsize
         self.is_floating_point, self.is_complex = category == 2, category == 3

@@ -121,7 +121,9 @@ class _Ufunc:
     def __init__(self, ufunc: Any) -> None:
         self.ufunc = ufunc
 
-    def __call__(self, *args: Any, out: Any = None, where: Any = None, dtype: Any = None, **_: Any) -> Any:
+    def __call__(
+        self, *args: Any, out: Any = None, where: Any = None, dtype: Any = None, **_: Any
+    ) -> Any:
         if self.ufunc.signature:
             return _hollow(self.ufunc, args, {})
         shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in args))
@@ -196,7 +198,9 @@ def _hollow(fn: Any, args: Any, kwargs: Any) -> Any:
     def zeros(x: Any) -> Any:
         if isinstance(x, MetaArray):
             if x.size > _LIMIT:
-                raise NotImplementedError(f"{fn.__name__} has no rule for meta tensors of this size")
+                raise NotImplementedError(
+                    f"{fn.__name__} has no rule for meta tensors of this size"
+                )
             return np.zeros(x.shape, x.dtype)
         if isinstance(x, (tuple, list)):
             return type(x)(zeros(i) for i in x)
@@ -222,9 +226,13 @@ class _Tricks:
         return self
 
     @staticmethod
-    def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, writeable: bool = False) -> Any:
+    def sliding_window_view(
+        x: Any, window_shape: Any, axis: Any = None, writeable: bool = False
+    ) -> Any:
         """A view of all windows of a size."""
-        return MetaArray(None, None, np.lib.stride_tricks.sliding_window_view(x.p, window_shape, axis))
+        return MetaArray(
+            None, None, np.lib.stride_tricks.sliding_window_view(x.p, window_shape, axis)
+        )
 
     @staticmethod
     def as_strided(x: Any, shape: Any = None, strides: Any = None, **_: Any) -> Any:
@@ -292,5 +300,10 @@ for _name in (
     if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(MetaArray, f"__r{_name}__", _r)
         setattr(MetaArray, f"__i{_name}__", _f)
-for _name, _u in (("neg", "negative"), ("pos", "positive"), ("abs", "absolute"), ("invert", "invert")):
+for _name, _u in (
+    ("neg", "negative"),
+    ("pos", "positive"),
+    ("abs", "absolute"),
+    ("invert", "invert"),
+):
     setattr(MetaArray, f"__{_name}__", lambda self, _u=_u: getattr(meta_xp, _u)(self))

@@ -30,7 +30,9 @@ def set_printoptions(
 ) -> None:  # fmt: skip
     """Set how tensors are printed: digits, elements before a summary, its edges, columns, notation."""
     if profile is not None:
-        options.precision, options.threshold, options.edgeitems, options.linewidth = _PROFILES[profile]
+        options.precision, options.threshold, options.edgeitems, options.linewidth = _PROFILES[
+            profile
+        ]
     for name, value in (("precision", precision), ("threshold", threshold), ("edgeitems", edgeitems),
                         ("linewidth", linewidth)):  # fmt: skip
         if value is not None:
@@ -85,7 +87,9 @@ class _Formatter:
             texts = [f"{v:.0f}" for v in finite.tolist()]
             self.width = max(self.width, max(map(len, texts)) + 1)
             if not np.isfinite(flat).all():
-                self.width = max(self.width, *(len(self._one(v)) for v in flat[~np.isfinite(flat)].tolist()))
+                self.width = max(
+                    self.width, *(len(self._one(v)) for v in flat[~np.isfinite(flat)].tolist())
+                )
             return
         else:
             texts = [f"{v:.{options.precision}f}" for v in finite.tolist()]
@@ -123,7 +127,9 @@ def _vector(a: Any, indent: int, summarize: bool, fmt: Any) -> str:
     if summarize and not edge:
         cells = ["..."]
     elif summarize and a.shape[0] > 2 * edge:
-        cells = [fmt(v) for v in a[:edge].tolist()] + [" ..."] + [fmt(v) for v in a[-edge:].tolist()]
+        cells = (
+            [fmt(v) for v in a[:edge].tolist()] + [" ..."] + [fmt(v) for v in a[-edge:].tolist()]
+        )
     else:
         cells = [fmt(v) for v in a.tolist()]
     lines = [cells[i : i + per_line] for i in range(0, len(cells), per_line)]

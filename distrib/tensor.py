@@ -1,15 +1,12 @@
 """Tensor: raw array, gradient, graph node, version cell, view. No maths: `ops` attaches the methods.
 
-Everything that a recorded call leaves behind is declared here (Node, Leaf, Cell), because Tensor and
-graph hold each other; what is done with it lives in `autograd`.
+What a recorded call leaves behind is declared in `graph`; what is done with it lives in `autograd`.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,8 +14,9 @@ import numpy as np
 from . import dtypes
 from .devices import MetaArray, device, device_of, xp_of
 from .dtypes import Array
+from .graph import FREED, SEQ, Cell, Leaf, Node, W, lock, new, state
+from .methods import Methods
 
-new = object.__new__
 ndarray = np.ndarray
 
 
@@ -58,107 +56,8 @@ class Size(tuple[int, ...]):
         return Size, (tuple(self),)
 
 
-class Cell:
-    """The version of a memory and its living views; shared by a tensor, its views and detached aliases."""
-
-    __slots__ = ("limit", "version", "views")
-
-    def __init__(self) -> None:
-        self.version: Any = 0  # None marks memory made in inference mode
-        self.views: list[weakref.ref[Tensor]] = []
-        self.limit = 8
-
-
-class Node:
-    """One recorded call. ``saved`` holds what the rules name: input Tensors, the raw output, scalars."""
-
-    __slots__ = ("__weakref__", "attrs", "cell", "dt", "edges", "meta", "op", "saved", "seq", "shape", "ver")
-
-    op: Any
-    edges: tuple[Any, ...]
-    saved: Any
-    shape: Any
-    dt: Any
-    seq: int
-    attrs: Any
-    ver: Any
-    cell: Cell | None
-    meta: dict[str, Any]  # unset until somebody asks
-
-    def name(self) -> str:
-        """The name that PyTorch would print, as ``AddBackward0``."""
-        n = self.edges[0] if self.op.pick else self
-        return str(n.op.grad_name)
-
-    def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self):#x}>"
-
-    @property
-    def next_functions(self) -> tuple[tuple[Any, int], ...]:
-        """The nodes that this one's gradients go to, with the index of the output."""
-        edges = (self.edges[0] if self.op.pick else self).edges
-        return tuple(
-            (None, 0) if e is None else (e.edges[0], e.attrs) if e.op and e.op.pick else (e, 0)
-            for e in edges
-        )
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """A dictionary for the user's notes."""
-        if not hasattr(self, "meta"):
-            self.meta = {}
-        return self.meta
-
-
-class Leaf:
-    """Accumulates into a leaf's ``.grad``. Holds it weakly, so a leaf and its accumulator are no cycle."""
-
-    __slots__ = ("__weakref__", "dt", "hooks", "post", "ref", "shape")
-    edges: tuple[Any, ...] = ()
-    op: Any = None
-    seq = -1
-
-    def __init__(self, t: Tensor) -> None:
-        self.ref = weakref.ref(t)
-        self.shape, self.dt = t._a.shape, t._a.dtype
-        self.hooks: dict[Any, Callable[..., Any]] | None = None
-        self.post: dict[Any, Callable[..., Any]] | None = None
-
-    def name(self) -> str:
-        """PyTorch's name of an accumulator."""
-        return "torch::autograd::AccumulateGrad"
-
-    next_functions: tuple[Any, ...] = ()
-
-    @property
-    def variable(self) -> Tensor | None:
-        """The leaf, if it still lives."""
-        return self.ref()
-
-    def __repr__(self) -> str:
-        return f"<AccumulateGrad object at {id(self):#x}>"
-
-
-# ---- modes -----------------------------------------------------------------------------------------
-# The generated wrappers read W["icept"] and W["nograd"] as globals: the number of open blocks in all
-# threads, falsy at full speed. What a mode is set to is per thread.
-W: dict[str, Any] = {"icept": 0, "nograd": 0}
-lock = threading.Lock()
-SEQ = itertools.count()
-FREED = ("freed",)  # what a node holds once its backward has run
-
-
-class _State(threading.local):
-    grad = True
-    inference = False
-    stack: tuple[Callable[..., Any], ...] = ()  # interceptors of this thread, innermost last
-
-
-state = _State()
-
-
 # ---- Tensor -----------------------------------------------------------------------------------------
-class Tensor:
+class Tensor(Methods):
     """A multi-dimensional array with a gradient; PyTorch's methods are attached by `distrib.ops`."""
 
     __slots__ = (
@@ -176,7 +75,6 @@ class Tensor:
     _view: tuple[Tensor, Any, Any] | None
     grad: Tensor | None
     __array_priority__ = 1000
-    __getattr__: Callable[..., Any]  # the methods that ops attaches
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         t = new(cls)
@@ -365,9 +263,7 @@ class Tensor:
         """The value of a tensor of one element, as a Python number."""
         a = self._a
         if a.size != 1:
-            raise RuntimeError(
-                f"a Tensor with {a.size} elements cannot be converted to Scalar"
-            )
+            raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
         value = a.item()
         return value if type(value) in (float, int, bool, complex) else float(value)
 
@@ -452,8 +348,7 @@ class Tensor:
         return object.__format__(self, spec)
 
 
-W.update(Tensor=Tensor, Node=Node, Leaf=Leaf, state=state, ndarray=ndarray, new=new, next=next)
-W.update(SEQ=SEQ, FREED=FREED, ref=weakref.ref, type=type)
+W.update(Tensor=Tensor, ndarray=ndarray)
 
 
 def _legacy_array(args: tuple[Any, ...]) -> Array:
@@ -543,3 +438,7 @@ def element_strides(a: Array) -> tuple[int, ...]:
 
 
 W.update(wrap=wrap, cell_of=cell_of, forget=forget, xp_of=xp_of, register_view=register_view)
+__all__ = [
+    "FREED", "SEQ", "Cell", "Leaf", "Node", "Size", "Tensor", "W", "cell_of", "chain_of", "check_dim",
+    "element_strides", "forget", "lock", "ndarray", "new", "raw", "register_view", "state", "wrap",
+]  # fmt: skip

@@ -20,7 +20,9 @@ def sum_to(g: Any, shape: tuple[int, ...], create_graph: bool) -> Any:
     """Sum a gradient over the dimensions in which its tensor was broadcast."""
     lead = len(g.shape) - len(shape)
     if lead < 0:
-        raise RuntimeError(f"a gradient of shape {list(g.shape)} came back for an input of shape {list(shape)}")
+        raise RuntimeError(
+            f"a gradient of shape {list(g.shape)} came back for an input of shape {list(shape)}"
+        )
     dims = tuple(range(lead)) + tuple(
         lead + i for i, n in enumerate(shape) if n == 1 != g.shape[lead + i]
     )
@@ -179,7 +181,11 @@ def _leaf(leaf: Any, g: Any, create_graph: bool, targets: dict[Any, Any] | None)
         return
     if leaf.hooks:
         for h in tuple(leaf.hooks.values()):
-            r = h(g if isinstance(g, Tensor) else wrap(np.asarray(g) if isinstance(g, np.generic) else g))
+            r = h(
+                g
+                if isinstance(g, Tensor)
+                else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+            )
             if r is not None:
                 g = r if create_graph else r._a
     if targets is not None:
@@ -252,7 +258,9 @@ def _check_nan(n: Any, gs: Any) -> None:
         a = g._a if isinstance(g, Tensor) else g
         if a is not None and a.dtype.kind in "fc" and bool(xp_of(np.asarray(a)).isnan(a).any()):
             _tell(n)
-            raise RuntimeError(f"Function '{n.op.grad_name}' returned nan values in its {i}th output.")
+            raise RuntimeError(
+                f"Function '{n.op.grad_name}' returned nan values in its {i}th output."
+            )
 
 
 def _tell(n: Any) -> None:
@@ -275,11 +283,15 @@ def _seed(t: Tensor, gradient: Any) -> Tensor:
         if t._a.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if t._a.dtype.kind == "c":
-            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+            raise RuntimeError(
+                f"grad can be implicitly created only for real scalar outputs but got {t.dtype}"
+            )
         xp = xp_of(t._a)
         return wrap(xp.ones(t._a.shape, t._a.dtype))
     if not isinstance(gradient, Tensor):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
+        raise TypeError(
+            f"gradients can be either Tensors or None, but got {type(gradient).__name__}"
+        )
     if gradient._a.shape != t._a.shape:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape "
@@ -359,7 +371,7 @@ def grad(
             run(nodes, list(seeds), True, True if retain_graph is None else keep, targets)
     else:
         run(nodes, [s._a for s in seeds], False, keep, targets)
-    found = []
+    found: list[Any] = []
     for x in wanted:
         g = targets[x._n]
         if g is None and materialize_grads:
@@ -387,5 +399,7 @@ def _tensor_backward(
     backward(self, gradient, retain_graph, create_graph, inputs)
 
 
-Tensor.backward = _tensor_backward
+_METHODS = {"backward": _tensor_backward}
+for _name, _method in _METHODS.items():
+    setattr(Tensor, _name, _method)
 W.update(accumulate=accumulate)

@@ -22,12 +22,18 @@ class FunctionCtx:
         self.materialize_grads = True
         self.needs_input_grad: tuple[bool, ...] = ()
         self.node: Any = None
+        self.is_tensor: list[bool] = []
+        self.out_arrays: list[Any] = []
+        self.cells: dict[int, Any] = {}
+        self.output_nodes: dict[int, Any] = {}
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for backward; their versions are checked there."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self.to_save = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
@@ -42,12 +48,12 @@ class FunctionCtx:
             return self.to_save
         if n.saved is FREED:
             raise RuntimeError(W["TWICE"])
-        out = []
+        out: list[Any] = []
         for i, (kind, t) in enumerate(n.saved):
             if kind is None:
                 out.append(None)
                 continue
-            cell = (t._c if kind == "in" else self.cells[t[0]])
+            cell = t._c if kind == "in" else self.cells[t[0]]
             if cell is not None and cell.version is not None and cell.version != n.ver[i]:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace "
@@ -94,7 +100,9 @@ class _Op:
             if n.saved is FREED:
                 raise RuntimeError(W["TWICE"])
             with no_grad():
-                found = self.rec(n, [None if x is None else box(x) for x in g] if type(g) is list else box(g))
+                found = self.rec(
+                    n, [None if x is None else box(x) for x in g] if type(g) is list else box(g)
+                )
             return [None if x is None else x._a for x in found]
 
         return call
@@ -105,7 +113,9 @@ class _Op:
         gs = g if type(g) is list else [g]
         if ctx.materialize_grads:
             gs = [
-                x if x is not None or not diff else wrap(W["xp_of"](like).zeros(like.shape, like.dtype))
+                x
+                if x is not None or not diff
+                else wrap(W["xp_of"](like).zeros(like.shape, like.dtype))
                 for x, (like, diff) in zip(gs, ctx.out_arrays, strict=True)
             ]
         elif all(x is None for x in gs):
@@ -129,7 +139,9 @@ class _Op:
                     )
                 continue
             if x is not None and not isinstance(x, Tensor):
-                raise TypeError(f"function {self.grad_name} returned an object that is not a Tensor at position {i + 1}: {type(x).__name__}")
+                raise TypeError(
+                    f"function {self.grad_name} returned an object that is not a Tensor at position {i + 1}: {type(x).__name__}"
+                )
             out.append(x)
         return out
 
@@ -146,12 +158,16 @@ class Function(FunctionCtx, metaclass=_Meta):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the class itself.")
+        raise RuntimeError(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the class itself."
+        )
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         """The operator's value."""
-        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
@@ -169,9 +185,13 @@ class Function(FunctionCtx, metaclass=_Meta):
         ctx.is_tensor = [isinstance(a, Tensor) for a in args]
         tensors = [a for a in args if isinstance(a, Tensor)]
         recording = (state.grad or not W["nograd"]) and any(t._n is not None for t in tensors)
-        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a._n is not None and recording for a in args)
+        ctx.needs_input_grad = tuple(
+            isinstance(a, Tensor) and a._n is not None and recording for a in args
+        )
         with no_grad():
-            if "setup_context" in cls.__dict__ or any("setup_context" in b.__dict__ for b in cls.__mro__[:-2]):
+            if "setup_context" in cls.__dict__ or any(
+                "setup_context" in b.__dict__ for b in cls.__mro__[:-2]
+            ):
                 output = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, output)
             else:
@@ -180,12 +200,16 @@ class Function(FunctionCtx, metaclass=_Meta):
         outs = [output] if single else list(output)
         for o in outs:
             if single and o is not None and not isinstance(o, Tensor):
-                raise TypeError(f"{cls.__name__}.forward: expected to return Tensors, but got {type(o).__name__}")
+                raise TypeError(
+                    f"{cls.__name__}.forward: expected to return Tensors, but got {type(o).__name__}"
+                )
         made = _record(cls, ctx, tensors, outs, recording)
         return made[0] if single else tuple(made)
 
 
-def _record(cls: Any, ctx: Any, tensors: list[Tensor], outs: list[Any], recording: bool) -> list[Any]:
+def _record(
+    cls: Any, ctx: Any, tensors: list[Tensor], outs: list[Any], recording: bool
+) -> list[Any]:
     dirty, plain = {id(t) for t in ctx.dirty}, {id(t) for t in ctx.non_differentiable}
     made: list[Any] = []
     for o in outs:
@@ -199,7 +223,10 @@ def _record(cls: Any, ctx: Any, tensors: list[Tensor], outs: list[Any], recordin
         made.append(o)
     if not recording:
         return made
-    diff = [isinstance(o, Tensor) and id(x) not in plain and o._a.dtype.kind not in "biu" for o, x in zip(made, outs, strict=True)]
+    diff = [
+        isinstance(o, Tensor) and id(x) not in plain and o._a.dtype.kind not in "biu"
+        for o, x in zip(made, outs, strict=True)
+    ]
     if not any(diff):
         return made
     n: Node = new(Node)
@@ -209,7 +236,8 @@ def _record(cls: Any, ctx: Any, tensors: list[Tensor], outs: list[Any], recordin
     n.meta = {"ctx": ctx}
     ctx.out_arrays = [(o._a, True) if isinstance(o, Tensor) else (None, False) for o in made]
     index = {id(x): i for i, x in enumerate(outs) if isinstance(x, Tensor)}
-    saved, versions = [], []
+    saved: list[Any] = []
+    versions = []
     inputs = {id(t) for t in tensors}
     ctx.cells, ctx.output_nodes = {}, {}
     for t in ctx.to_save:
@@ -222,7 +250,9 @@ def _record(cls: Any, ctx: Any, tensors: list[Tensor], outs: list[Any], recordin
         else:
             saved.append(("in", t))
         if t is not None and t._c is not None and t._c.version is None:
-            raise RuntimeError("Inference tensors cannot be saved for backward. To work around you can make a clone to get a normal tensor and use it in autograd.")
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. To work around you can make a clone to get a normal tensor and use it in autograd."
+            )
         versions.append(0 if t is None or t._c is None else t._c.version)
     n.saved, n.ver = tuple(saved), versions
     _attach(n, ctx, made, diff, dirty)
@@ -262,7 +292,9 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
             return outs
         single = not isinstance(outs, tuple)
         items = (outs,) if single else outs
-        failing = tuple(None if o is None else _Once.apply(o.detach().requires_grad_()) for o in items)
+        failing = tuple(
+            None if o is None else _Once.apply(o.detach().requires_grad_()) for o in items
+        )
         return failing[0] if single else failing
 
     return wrapper
@@ -277,7 +309,9 @@ class _Once(Function):
     @staticmethod
     def backward(ctx: Any, *g: Any) -> Any:
         """Always an error."""
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
 
 
 InplaceFunction = Function

@@ -17,12 +17,17 @@ class GradcheckError(RuntimeError):
 
 def _outputs(fn: Callable[..., Any], inputs: Any) -> list[Tensor]:
     y = fn(*inputs)
-    return [t for t in (y if isinstance(y, (tuple, list)) else (y,)) if isinstance(t, Tensor) and t.requires_grad]
+    return [
+        t
+        for t in (y if isinstance(y, (tuple, list)) else (y,))
+        if isinstance(t, Tensor) and t.requires_grad
+    ]
 
 
 def _fresh(inputs: Any) -> list[Any]:
     return [
-        wrap(x._a.copy()).requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
+        wrap(x._a.copy()).requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
+        for x in inputs
     ]
 
 
@@ -57,12 +62,16 @@ def _analytic(fn: Callable[..., Any], inputs: list[Any], which: int, out: int) -
             v = np.zeros(y._a.shape, y._a.dtype)
             v.reshape(-1)[j] = seed
             (g,) = grad([y], [inputs[which]], [wrap(v)], retain_graph=True, allow_unused=True)
-            parts.append(np.zeros(inputs[which]._a.shape, inputs[which]._a.dtype) if g is None else g._a)
+            parts.append(
+                np.zeros(inputs[which]._a.shape, inputs[which]._a.dtype) if g is None else g._a
+            )
         rows.append([p.reshape(-1) for p in parts])
     return rows
 
 
-def _compare(fn: Any, inputs: list[Any], which: int, out: int, eps: float, atol: float, rtol: float) -> None:
+def _compare(
+    fn: Any, inputs: list[Any], which: int, out: int, eps: float, atol: float, rtol: float
+) -> None:
     numeric, analytic = _numeric(fn, inputs, which, out, eps), _analytic(fn, inputs, which, out)
     for i, columns in enumerate(numeric):
         for j, rows in enumerate(analytic):
@@ -90,7 +99,9 @@ def gradcheck(
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     wanted = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+        )
     try:
         for i in wanted:
             x = _fresh(given)
@@ -115,16 +126,25 @@ def gradgradcheck(
     outs = _outputs(func, _fresh(given))
     rng = np.random.default_rng(0)
     if grad_outputs is None:
-        seeds = [wrap(rng.standard_normal(y._a.shape).astype(y._a.dtype)).requires_grad_() for y in outs]
+        seeds = [
+            wrap(rng.standard_normal(y._a.shape).astype(y._a.dtype)).requires_grad_() for y in outs
+        ]
     else:
         seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     n = len(given)
 
     def first(*args: Any) -> Any:
-        xs = [x if not isinstance(x, Tensor) or x.requires_grad or not given[i].requires_grad else x.requires_grad_() for i, x in enumerate(args[:n])]
+        xs = [
+            x
+            if not isinstance(x, Tensor) or x.requires_grad or not given[i].requires_grad
+            else x.requires_grad_()
+            for i, x in enumerate(args[:n])
+        ]
         ys = _outputs(func, xs)
         wanted = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
         found = grad(ys, wanted, list(args[n:]), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(first, [*given, *seeds], eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(
+        first, [*given, *seeds], eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception
+    )

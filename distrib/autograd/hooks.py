@@ -62,7 +62,10 @@ class Hooked:
         for h in tuple(self.pre.values()):
             r = h(tuple(None if x is None else box(x) for x in g) if many else (box(g),))
             if r is not None:
-                r = [x if x is None or create_graph else x._a for x in (r if isinstance(r, tuple) else (r,))]
+                r = [
+                    x if x is None or create_graph else x._a
+                    for x in (r if isinstance(r, tuple) else (r,))
+                ]
                 g = r if many else r[0]
         return g
 
@@ -162,11 +165,17 @@ def node_register_prehook(self: Node, fn: Callable[..., Any]) -> RemovableHandle
     return handle
 
 
-Tensor.register_hook = register_hook
-Tensor.register_post_accumulate_grad_hook = register_post_accumulate_grad_hook
-Tensor.retain_grad = retain_grad
-Tensor.retains_grad = property(
-    lambda t: type(t._n) is Node and t._n.op.hooked and t._n.op.retain is not None
-)
-Node.register_hook = node_register_hook
-Node.register_prehook = node_register_prehook
+for _name, _value in {
+    "register_hook": register_hook,
+    "register_post_accumulate_grad_hook": register_post_accumulate_grad_hook,
+    "retain_grad": retain_grad,
+    "retains_grad": property(
+        lambda t: type(t._n) is Node and t._n.op.hooked and t._n.op.retain is not None
+    ),
+}.items():
+    setattr(Tensor, _name, _value)
+for _name, _value in {
+    "register_hook": node_register_hook,
+    "register_prehook": node_register_prehook,
+}.items():
+    setattr(Node, _name, _value)

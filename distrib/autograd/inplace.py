@@ -95,7 +95,9 @@ def check_writable(t: Tensor, recording: bool) -> None:
         view = view._view[0]
 
 
-def inplace(op: Any, t: Tensor, args: tuple[Any, ...] = (), attrs: dict[str, Any] | None = None) -> Tensor:
+def inplace(
+    op: Any, t: Tensor, args: tuple[Any, ...] = (), attrs: dict[str, Any] | None = None
+) -> Tensor:
     """Run an operator whose first tensor is also its result; record it if need be."""
     attrs = attrs or {}
     recording = state.grad or not W["nograd"]
@@ -108,6 +110,8 @@ def inplace(op: Any, t: Tensor, args: tuple[Any, ...] = (), attrs: dict[str, Any
     first = op.tensors[0]  # a rule that reads the overwritten value gets a copy, as in PyTorch
     old = wrap(a.copy() if needs and first in op.saved else None, t._n)
     arrays = [x._a if isinstance(x, Tensor) else x for x in given]
+    if op.into is not None and not op.kernels:
+        op.kernel_for(a)  # binds what follows to the array module
     from_types = op.into is not None and type(a) is ndarray and a.dtype.kind in "fc"
     try:
         if from_types and all(not hasattr(x, "dtype") or x.dtype == a.dtype for x in arrays):
@@ -182,7 +186,14 @@ def _explain(op: Any, t: Tensor, args: Any, attrs: Any, e: Exception) -> Excepti
 
 def _rebase(op: Any, t: Tensor, old: Tensor, args: Any, attrs: Any, cell: Any) -> None:
     n: Node = new(Node)
-    n.op, n.attrs, n.shape, n.dt, n.seq, n.cell = op, attrs or None, t._a.shape, t._a.dtype, next(SEQ), cell
+    n.op, n.attrs, n.shape, n.dt, n.seq, n.cell = (
+        op,
+        attrs or None,
+        t._a.shape,
+        t._a.dtype,
+        next(SEQ),
+        cell,
+    )
     n.edges = (t._n, *(a._n if isinstance(a, Tensor) else None for a in args))
     n.saved = keep(op, (old, *args), t._a, n.edges)
     n.ver = tuple(
@@ -192,7 +203,13 @@ def _rebase(op: Any, t: Tensor, old: Tensor, args: Any, attrs: Any, cell: Any) -
     if t._view is not None:
         base, chain = chain_of(t)
         c: Node = new(Node)
-        c.op, c.edges, c.saved, c.attrs, c.ver = CopySlices(n, chain), (base._n, *n.edges[1:]), (), None, None
+        c.op, c.edges, c.saved, c.attrs, c.ver = (
+            CopySlices(n, chain),
+            (base._n, *n.edges[1:]),
+            (),
+            None,
+            None,
+        )
         c.shape, c.dt, c.seq, c.cell = base._a.shape, base._a.dtype, next(SEQ), cell
         base._n = c
     else:
@@ -207,7 +224,13 @@ def keep(op: Any, args: Any, y: Any, edges: Any) -> tuple[Any, ...]:
     for s in op.saved:
         if s.endswith(("_shape", "_dtype")) and s[:-6] in op.tensors:
             x = named[s[:-6]]
-            a = y if isinstance(x, Tensor) and x._a is None else x._a if isinstance(x, Tensor) else np.asarray(x)
+            a = (
+                y
+                if isinstance(x, Tensor) and x._a is None
+                else x._a
+                if isinstance(x, Tensor)
+                else np.asarray(x)
+            )
             out.append(getattr(a, s[-5:]))
         elif op.together or op.formula or any(edges[i] is not None for i in op.users[s]):
             out.append(named.get(s))

@@ -110,7 +110,7 @@ class inference_mode(_Mode):
     """No recording, no versions: tensors made inside can never take part in autograd."""
 
     def __new__(cls, mode: Any = True) -> Any:
-        made: Self = object.__new__(cls)
+        made = object.__new__(cls)
         if callable(mode):
             made.on = True
             return made(mode)

@@ -1,5 +1,8 @@
 """Neural networks: modules, parameters, initialisation, and the functions they call."""
 
+import importlib
+from typing import Any
+
 from distrib.nn import functional, init, modules, utils
 from distrib.nn.modules import (
     CELU,
@@ -340,3 +343,10 @@ __all__ = [
     "modules",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("parallel", "DataParallel"):  # a higher room, reached by name when it is asked for
+        found = importlib.import_module("distrib.nn.parallel")
+        return found if name == "parallel" else found.DataParallel
+    raise AttributeError(f"module 'distrib.nn' has no attribute '{name}'")

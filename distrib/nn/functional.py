@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops import (
-    activation, adaptive, attention, conv, ctc, distance, embed, linalg, loss, moreloss, norm, pad, pool, random,
-    resize, sample, softmax, unfold,
-)  # fmt: skip
+from .. import ops as _ops
 from ..ops.registry import publish
 
-FAMILIES = (
-    activation, adaptive, attention, conv, ctc, distance, embed, linalg, loss, moreloss, norm, pad, pool, random,
-    resize, sample, softmax, unfold,
-)  # fmt: skip
+_FAMILIES = [family for family in vars(_ops).values() if hasattr(family, "NN")]
 
 
 def _names() -> dict[str, Any]:
-    return {
-        name: getattr(family, name) for family in FAMILIES for name in getattr(family, "NN", ())
-    }
+    return {name: getattr(family, name) for family in _FAMILIES for name in family.NN}
 
 
 globals().update(_names())

@@ -10,11 +10,10 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, W, check_dim, wrap
 from . import pointwise
 from .compare import unsupported
-from .gates import gelu, hardshrink, logsigmoid, prelu_op, softplus, softsign, tanhshrink
+from .gates import hardshrink, prelu_op
 from .record import OPS
 from .registry import attach, publish
-from .softmax import log_softmax, softmax, softmin
-
+from .softmax import softmax
 
 WHOLE = ("relu6", "hardtanh", "threshold")  # of integers too
 
@@ -93,7 +92,9 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     return celu(input, alpha, True)
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
@@ -167,11 +168,15 @@ def prelu(input: Any, weight: Any) -> Tensor:
             raise ShapeError("Mismatch of parameter numbers and input channel size",
                              got=f"{weight.numel()} parameters", expected=f"{channels} channels")  # fmt: skip
     elif weight.ndim > 1:
-        raise ShapeError("prelu: Expected `weight` to be a scalar or 1D tensor", got=f"ndim = {weight.ndim}")
+        raise ShapeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor", got=f"ndim = {weight.ndim}"
+        )
     if weight.ndim and input.ndim != 1:
         weight = weight.reshape([weight.numel() if i == 1 else 1 for i in range(input.ndim)])
     if input._a.dtype != weight._a.dtype:
-        raise DTypeError("prelu: Type promoting not supported.", got=f"{input.dtype} and {weight.dtype}")
+        raise DTypeError(
+            "prelu: Type promoting not supported.", got=f"{input.dtype} and {weight.dtype}"
+        )
     result: Tensor = prelu_op(input, weight)
     return result
 
@@ -180,7 +185,10 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
           inplace: bool = False) -> Tensor:  # fmt: skip
     """leaky_relu with slopes drawn from [lower, upper] in training, their mean otherwise."""
     if lower > upper:
-        raise ShapeError("Lower bound should be less than or equal to the upper bound", got=f"{lower} and {upper}")
+        raise ShapeError(
+            "Lower bound should be less than or equal to the upper bound",
+            got=f"{lower} and {upper}",
+        )
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     from ..random import default_generator, fill
@@ -194,7 +202,9 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
     return result
 
 
-def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
+def rrelu_(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False
+) -> Tensor:
     """rrelu, in place."""
     return rrelu(input, lower, upper, training, True)
 
@@ -208,11 +218,15 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     if n % 2:
         raise ShapeError(f"Halving dimension must be even, but dimension {d} is size {n}")
     lead = (slice(None),) * d
-    result: Tensor = input[(*lead, slice(None, n // 2))] * pointwise.sigmoid(input[(*lead, slice(n // 2, None))])
+    result: Tensor = input[(*lead, slice(None, n // 2))] * pointwise.sigmoid(
+        input[(*lead, slice(n // 2, None))]
+    )
     return result
 
 
-def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+def gumbel_softmax(
+    logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
     """A sample of the Gumbel-softmax distribution; ``hard`` gives one-hot values with the soft gradient."""
     from ..random import default_generator, fill
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..devices import ndarray
+from ..dtypes import F4, FLOAT, OF
 from ..errors import DeviceError, DimError, DistribError, DTypeError, ShapeError
 from ..tensor import SEQ, Node, Tensor, W, cell_of, new, raw, register_view, state, wrap
 from . import promote
@@ -24,7 +26,7 @@ ERRORS = (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError)
 # ---- the source of a wrapper --------------------------------------------------------------------
 def signature(op: Op) -> str:
     """Tensors, attributes, then what expand() handles and ``out``."""
-    parts = []
+    parts: list[str] = []
     for name in [*op.tensors, *op.attrs]:
         if name not in op.defaults and any("=" in p for p in parts) and "*" not in parts:
             parts.append("*")
@@ -235,7 +237,7 @@ def apply(op: Op, tensors: tuple[Any, ...], attrs: dict[str, Any], check: bool =
     if check and W["icept"]:
         return intercepted(op, (tensors,) if op.variadic else tensors, attrs)
     arrays = [raw(t) for t in tensors]
-    lead = next((a for a in arrays if a is not None), None)
+    lead: Any = next((a for a in arrays if a is not None), None)
     try:
         result = kernel(op, lead)(*arrays, **attrs)
     except ERRORS as e:
@@ -283,9 +285,9 @@ def _common(op: Op, tensors: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         d = next(t for t in tensors if t is not None)._a.dtype
     else:
         d = promote.result_raw([t for t in tensors if t is not None])
-        if op.rule == "float" and promote.OF[d].category < promote.FLOAT:
-            d = promote.dtypes.default_raw()
-    compute, low = (promote.F4, d) if d in promote.LOW else (d, None)
+        if op.rule == "float" and OF[d].category < FLOAT:
+            d = dtypes.default_raw()
+    compute, low = (F4, d) if d in promote.LOW else (d, None)
     taking = range(len(tensors)) if op.variadic else op.promote
 
     def change(i: int, t: Any) -> Any:

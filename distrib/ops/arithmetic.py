@@ -44,10 +44,16 @@ conj: Any = operator(
 # ---- sums, products, quotients ------------------------------------------------------------------------
 def _with_alpha(call: Any, input: Any, other: Any, alpha: Any) -> Any:
     for t in (input, other):
-        if isinstance(t, Tensor) and t._a.dtype.kind in "biu" and isinstance(alpha, (float, complex)):
+        if (
+            isinstance(t, Tensor)
+            and t._a.dtype.kind in "biu"
+            and isinstance(alpha, (float, complex))
+        ):
             if not any(isinstance(o, float) or (isinstance(o, Tensor) and o._a.dtype.kind not in "biu")
                        for o in (input, other)):  # fmt: skip
-                raise DTypeError("For integral input tensors, argument alpha must not be a floating point number.")
+                raise DTypeError(
+                    "For integral input tensors, argument alpha must not be a floating point number."
+                )
     return call(input, other * alpha)
 
 
@@ -62,9 +68,10 @@ sub = elementwise(
     domain=(-2, 2), ref=np.subtract, onnx="Sub",
 )  # fmt: skip
 rsub = elementwise(
-    "rsub", lambda input, other: other - input, (lambda g: -g, lambda g: g), out=False, inplace=False,
-    extra={"alpha": 1}, expand=lambda call, input, other, alpha: call(input * alpha, other),
-    domain=(-2, 2), ref=lambda a, b: np.subtract(b, a),
+    "rsub", lambda input, other: other - input, (lambda g: -g, lambda g: g), out=False,
+    inplace=False, extra={"alpha": 1},
+    expand=lambda call, input, other, alpha: call(input * alpha, other), domain=(-2, 2),
+    ref=lambda a, b: np.subtract(b, a),
 )  # fmt: skip
 mul = elementwise(
     "mul", lambda input, other: input * other,
@@ -78,7 +85,9 @@ def _div_mode(call: Any, input: Any, other: Any, rounding_mode: Any) -> Any:
         return div_floor(input, other)
     if rounding_mode == "trunc":
         return div_trunc(input, other)
-    raise DTypeError("div expected rounding_mode to be one of None, 'trunc', or 'floor'", got=repr(rounding_mode))
+    raise DTypeError(
+        "div expected rounding_mode to be one of None, 'trunc', or 'floor'", got=repr(rounding_mode)
+    )
 
 
 div = elementwise(
@@ -89,8 +98,8 @@ div = elementwise(
 )  # fmt: skip
 rdiv = elementwise(
     "_rdiv", lambda input, other: other / input,
-    (lambda g, input, y: -g * cj(y / input), lambda g, input: g / cj(input)), "float",
-    out=False, inplace=False, domain=(0.5, 2), ref=lambda a, b: np.true_divide(b, a), grad_name="DivBackward0",
+    (lambda g, input, y: -g * cj(y / input), lambda g, input: g / cj(input)), "float", out=False,
+    inplace=False, domain=(0.5, 2), ref=lambda a, b: np.true_divide(b, a), grad_name="DivBackward0",
 )  # fmt: skip
 
 
@@ -130,35 +139,44 @@ def _fmod(a: Any, b: Any) -> Any:
 
 
 div_floor = elementwise(
-    "div_floor", lambda input, other: m.floor_divide(input, other), (lambda g: g * 0.0, lambda g: g * 0.0),
-    cpu=lambda input, other: _floor(input, other), method=False, inplace=False, grad_name="DivBackward1",
-    domain=(0.5, 7), ref=lambda a, b: np.floor(a / b),
+    "div_floor", lambda input, other: m.floor_divide(input, other),
+    (lambda g: g * 0.0, lambda g: g * 0.0), cpu=lambda input, other: _floor(input, other),
+    method=False, inplace=False, grad_name="DivBackward1", domain=(0.5, 7),
+    ref=lambda a, b: np.floor(a / b),
 )  # fmt: skip
 div_trunc = elementwise(
-    "div_trunc", lambda input, other: m.trunc(input / other), (lambda g: g * 0.0, lambda g: g * 0.0),
-    cpu=lambda input, other: _trunc(input, other), method=False, inplace=False, grad_name="DivBackward1",
-    domain=(0.5, 7), ref=lambda a, b: (a / b).astype("i8").astype("f8"),
+    "div_trunc", lambda input, other: m.trunc(input / other),
+    (lambda g: g * 0.0, lambda g: g * 0.0), cpu=lambda input, other: _trunc(input, other),
+    method=False, inplace=False, grad_name="DivBackward1", domain=(0.5, 7),
+    ref=lambda a, b: (a / b).astype("i8").astype("f8"),
 )  # fmt: skip
 floor_divide = elementwise(
     "floor_divide", lambda input, other: m.floor_divide(input, other),
-    cpu=lambda input, other: _floor(input, other), numbers=(0, 1), domain=(0.5, 7), ref=lambda a, b: np.floor(a / b),
+    cpu=lambda input, other: _floor(input, other), numbers=(0, 1), domain=(0.5, 7),
+    ref=lambda a, b: np.floor(a / b),
 )  # fmt: skip
 remainder = elementwise(
     "remainder", lambda input, other: m.remainder(input, other),
     (lambda g: g, lambda g, input, other: -g * div_floor(input, other)),
-    cpu=lambda input, other: _mod(input, other), numbers=(0, 1), domain=(0.5, 7), ref=lambda a, b: a - b * np.floor(a / b),
+    cpu=lambda input, other: _mod(input, other), numbers=(0, 1), domain=(0.5, 7),
+    ref=lambda a, b: a - b * np.floor(a / b),
 )  # fmt: skip
 fmod = elementwise(
     "fmod", lambda input, other: m.fmod(input, other),
     (lambda g: g, lambda g, input, other: -g * div_trunc(input, other)),
-    cpu=lambda input, other: _fmod(input, other), domain=(0.5, 7), ref=lambda a, b: a - b * np.trunc(a / b),
+    cpu=lambda input, other: _fmod(input, other), domain=(0.5, 7),
+    ref=lambda a, b: a - b * np.trunc(a / b),
 )  # fmt: skip
 
 # ---- powers -------------------------------------------------------------------------------------------
-exp = elementwise("exp", lambda input: m.exp(input), (lambda g, y: g * cj(y),), domain=(-3, 3),
-                  into=lambda a: xp.exp(a, out=a), ref=lambda x: np.power(np.e, x), onnx="Exp")  # fmt: skip
-log = elementwise("log", lambda input: m.log(input), (lambda g, input: g / cj(input),), domain=(0.2, 4),
-                  ref=lambda x: np.log2(x) / np.log2(np.e), onnx="Log")  # fmt: skip
+exp = elementwise(
+    "exp", lambda input: m.exp(input), (lambda g, y: g * cj(y),), domain=(-3, 3),
+    into=lambda a: xp.exp(a, out=a), ref=lambda x: np.power(np.e, x), onnx="Exp",
+)  # fmt: skip
+log = elementwise(
+    "log", lambda input: m.log(input), (lambda g, input: g / cj(input),), domain=(0.2, 4),
+    ref=lambda x: np.log2(x) / np.log2(np.e), onnx="Log",
+)  # fmt: skip
 
 
 def _pow(a: Any, b: Any) -> Any:
@@ -208,33 +226,40 @@ def _ln(x: Any) -> Any:
 pow = elementwise(
     "pow", lambda input, other: m.power(input, other),
     (lambda g, input, other: _pow_base(g, input, other),
-     lambda g, input, other, y: _pow_exponent(g, input, other, y)),
-    cpu=lambda input, other: _pow(input, other), numbers=(0, 1), domain=(0.5, 2), ref=lambda a, b: np.exp(b * np.log(a)),
-    onnx="Pow",
+        lambda g, input, other, y: _pow_exponent(g, input, other, y)),
+    cpu=lambda input, other: _pow(input, other), numbers=(0, 1), domain=(0.5, 2),
+    ref=lambda a, b: np.exp(b * np.log(a)), onnx="Pow",
 )  # fmt: skip
 rpow = elementwise(
     "_rpow", lambda input, other: m.power(other, input),
-    (lambda g, input, other, y: _pow_exponent(g, other, input, y), lambda g, input, other: _pow_base(g, other, input)),
-    out=False, inplace=False, domain=(0.5, 2), ref=lambda a, b: np.exp(a * np.log(b)), grad_name="PowBackward1",
+    (lambda g, input, other, y: _pow_exponent(g, other, input, y),
+        lambda g, input, other: _pow_base(g, other, input)),
+    out=False, inplace=False, domain=(0.5, 2), ref=lambda a, b: np.exp(a * np.log(b)),
+    grad_name="PowBackward1",
 )  # fmt: skip
 
 
 # ---- sign and size ------------------------------------------------------------------------------------
-neg = elementwise("neg", lambda input: -input, (lambda g: -g,), "math", into=lambda a: xp.negative(a, out=a),
-                  domain=(-2, 2), ref=lambda x: 0.0 - x, onnx="Neg")  # fmt: skip
+neg = elementwise(
+    "neg", lambda input: -input, (lambda g: -g,), "math", into=lambda a: xp.negative(a, out=a),
+    domain=(-2, 2), ref=lambda x: 0.0 - x, onnx="Neg",
+)  # fmt: skip
 abs = elementwise(
     "abs", lambda input: m.absolute(input), (lambda g, input: g * sgn(input),), "math",
     domain=(-2, 2), ref=lambda x: np.where(x < 0, -x, x), onnx="Abs",
 )  # fmt: skip
 sign = elementwise(
     "sign", lambda input: m.sign(input), (lambda g: g * 0.0,), "math",
-    cpu=lambda input: _sign(input), domain=(-2, 2), ref=lambda x: (x > 0) * 1.0 - (x < 0), onnx="Sign",
+    cpu=lambda input: _sign(input), domain=(-2, 2), ref=lambda x: (x > 0) * 1.0 - (x < 0),
+    onnx="Sign",
 )  # fmt: skip
 
 
 def _sign(x: Any) -> Any:
     if x.dtype.kind == "c":
-        raise NotImplementedError("torch.sign is not for complex numbers, unlike NumPy's; use torch.sgn")
+        raise NotImplementedError(
+            "torch.sign is not for complex numbers, unlike NumPy's; use torch.sgn"
+        )
     return x if x.dtype.kind == "b" else xp.sign(x)
 
 
@@ -252,20 +277,29 @@ sgn: Any = elementwise(
     cpu=lambda input: input if input.dtype.kind == "b" else xp.sign(input),
     domain=(-2, 2), ref=lambda x: (x > 0) * 1.0 - (x < 0),
 )  # fmt: skip
-reciprocal = elementwise("reciprocal", lambda input: 1 / input, (lambda g, y: -g * cj(y * y),), domain=(0.5, 2),
-                         ref=lambda x: np.power(x, -1.0), onnx="Reciprocal")  # fmt: skip
-square = elementwise("square", lambda input: input * input, (lambda g, input: g * (cj(input) * 2),), "math",
-                     domain=(-2, 2), ref=lambda x: np.power(x, 2.0))  # fmt: skip
-sqrt = elementwise("sqrt", lambda input: m.sqrt(input), (lambda g, y: g / (cj(y) * 2),), domain=(0.2, 4),
-                   ref=lambda x: np.power(x, 0.5), onnx="Sqrt")  # fmt: skip
-rsqrt = elementwise("rsqrt", lambda input: 1 / m.sqrt(input), (lambda g, y: g * cj(y * y * y) * -0.5,),
-                    domain=(0.2, 4), ref=lambda x: np.power(x, -0.5))  # fmt: skip
+reciprocal = elementwise(
+    "reciprocal", lambda input: 1 / input, (lambda g, y: -g * cj(y * y),), domain=(0.5, 2),
+    ref=lambda x: np.power(x, -1.0), onnx="Reciprocal",
+)  # fmt: skip
+square = elementwise(
+    "square", lambda input: input * input, (lambda g, input: g * (cj(input) * 2),), "math",
+    domain=(-2, 2), ref=lambda x: np.power(x, 2.0),
+)  # fmt: skip
+sqrt = elementwise(
+    "sqrt", lambda input: m.sqrt(input), (lambda g, y: g / (cj(y) * 2),), domain=(0.2, 4),
+    ref=lambda x: np.power(x, 0.5), onnx="Sqrt",
+)  # fmt: skip
+rsqrt = elementwise(
+    "rsqrt", lambda input: 1 / m.sqrt(input), (lambda g, y: g * cj(y * y * y) * -0.5,),
+    domain=(0.2, 4), ref=lambda x: np.power(x, -0.5),
+)  # fmt: skip
 
 # ---- fused ------------------------------------------------------------------------------------------
 _THREE = one(spread(2, 3, 4), spread(3, 4, seed=1), spread(3, 1, lo=0.5, seed=2), value=0.7)
 addcmul = elementwise(
     "addcmul", lambda input, tensor1, tensor2, *, value=1: input + value * tensor1 * tensor2,
-    (lambda g: g, lambda g, tensor2, value: g * cj(tensor2 * value), lambda g, tensor1, value: g * cj(tensor1 * value)),
+    (lambda g: g, lambda g, tensor2, value: g * cj(tensor2 * value),
+        lambda g, tensor1, value: g * cj(tensor1 * value)),
     numbers=(), samples=_THREE, ref=lambda a, b, c, value: np.add(a, np.multiply(b, c) * value),
 )  # fmt: skip
 addcdiv = elementwise(

@@ -164,7 +164,7 @@ def multi_head_attention_forward(
             heads = num_heads if attn_mask._a.shape[0] == n * num_heads else 1
             mask = attn_mask.reshape(-1, heads, *attn_mask._a.shape[1:])
         split = [x.reshape(n, num_heads, -1, size) for x in (q, k, v)]
-        y = scaled_dot_product_attention(*split, mask, p)
+        y = scaled_dot_product_attention(split[0], split[1], split[2], mask, p)
         y, weights = y.reshape(n * num_heads, length, size), None
     y = y.transpose(0, 1).reshape(length * n, e)
     y = linear(y, out_proj_weight, out_proj_bias).reshape(length, n, -1)

@@ -35,7 +35,11 @@ def _i(x: Any, v: int, scaled: bool) -> Any:
     a = np.abs(x)
     near = _i_series(np.minimum(a, 20.0), v)
     far = _i_far(np.maximum(a, 20.0), v)
-    y = np.where(a <= 20, near * np.exp(-a), far) if scaled else np.where(a <= 20, near, far * np.exp(a))
+    y = (
+        np.where(a <= 20, near * np.exp(-a), far)
+        if scaled
+        else np.where(a <= 20, near, far * np.exp(a))
+    )
     return np.copysign(y, x) if v else y
 
 
@@ -91,7 +95,11 @@ def _k_near(x: Any, v: int) -> Any:
 
 def _k(x: Any, v: int, scaled: bool) -> Any:
     near, far = _k_near(np.minimum(x, 2.0), v), _k_far(np.maximum(x, 2.0), v)
-    y = np.where(x <= 2, near * np.exp(x), far) if scaled else np.where(x <= 2, near, far * np.exp(-x))
+    y = (
+        np.where(x <= 2, near * np.exp(x), far)
+        if scaled
+        else np.where(x <= 2, near, far * np.exp(-x))
+    )
     return np.where(x == 0, np.inf, np.where(x < 0, np.nan, y))
 
 
@@ -284,10 +292,14 @@ def hermite_polynomial_he(x: Any, n: Any) -> Any:
 @special
 def laguerre_polynomial_l(x: Any, n: Any) -> Any:
     """Laguerre polynomials."""
-    return _recur(x, np.trunc(n), lambda x: 1 - x, lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1))
+    return _recur(
+        x, np.trunc(n), lambda x: 1 - x, lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1)
+    )
 
 
 @special
 def legendre_polynomial_p(x: Any, n: Any) -> Any:
     """Legendre polynomials."""
-    return _recur(x, np.trunc(n), lambda x: x, lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1))
+    return _recur(
+        x, np.trunc(n), lambda x: x, lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1)
+    )

@@ -22,8 +22,6 @@ def _bits(fn: Any) -> Any:
     return np.vectorize(lambda a, b: fn(int(a), int(b)))
 
 
-
-
 def _whole(a: Any, name: str) -> Any:
     if a.dtype.kind not in "biu":
         raise unsupported(name + "_cpu", a)
@@ -69,12 +67,14 @@ bitwise_right_shift = elementwise(
     numbers=(0, 1), samples=_PAIR, ref=lambda a, b: a // 2 ** b,
 )  # fmt: skip
 gcd = elementwise(
-    "gcd", lambda input, other: m.gcd(input, other), cpu=lambda input, other: xp.gcd(_whole(input, "gcd"), other),
-    numbers=(), samples=_PAIR, ref=_bits(lambda a, b: math.gcd(a, b)),
+    "gcd", lambda input, other: m.gcd(input, other),
+    cpu=lambda input, other: xp.gcd(_whole(input, "gcd"), other), numbers=(), samples=_PAIR,
+    ref=_bits(lambda a, b: math.gcd(a, b)),
 )  # fmt: skip
 lcm = elementwise(
-    "lcm", lambda input, other: m.lcm(input, other), cpu=lambda input, other: xp.lcm(_whole(input, "lcm"), other),
-    numbers=(), samples=_PAIR, ref=_bits(lambda a, b: math.lcm(a, b)),
+    "lcm", lambda input, other: m.lcm(input, other),
+    cpu=lambda input, other: xp.lcm(_whole(input, "lcm"), other), numbers=(), samples=_PAIR,
+    ref=_bits(lambda a, b: math.lcm(a, b)),
 )  # fmt: skip
 for _dunder, _fn in {
     "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor, "lshift": bitwise_left_shift,

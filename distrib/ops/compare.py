@@ -14,7 +14,14 @@ from .formula import math as m
 from .promote import result_raw
 from .record import OPS
 from .registry import (
-    attach, copy_into, elementwise, inplace_method, method, operator, publish, with_out,
+    attach,
+    copy_into,
+    elementwise,
+    inplace_method,
+    method,
+    operator,
+    publish,
+    with_out,
 )  # fmt: skip
 from .samples import bools, ints, one, spread
 
@@ -78,20 +85,28 @@ for _n, _o in (("not_equal", ne), ("less", lt), ("less_equal", le), ("greater", 
     attach(_n + "_", inplace_method(OPS[_o.__name__]))
 
 # ---- logic ----------------------------------------------------------------------------------------
-logical_and = elementwise("logical_and", lambda input, other: m.logical_and(input, other), None, "bool", numbers=(),
-                          samples=one(*_PAIR), ref=np.logical_and, onnx="And")  # fmt: skip
-logical_or = elementwise("logical_or", lambda input, other: m.logical_or(input, other), None, "bool", numbers=(),
-                         samples=one(*_PAIR), ref=np.logical_or, onnx="Or")  # fmt: skip
-logical_xor = elementwise("logical_xor", lambda input, other: m.logical_xor(input, other), None, "bool", numbers=(),
-                          samples=one(*_PAIR), ref=np.logical_xor, onnx="Xor")  # fmt: skip
+logical_and = elementwise(
+    "logical_and", lambda input, other: m.logical_and(input, other), None, "bool", numbers=(),
+    samples=one(*_PAIR), ref=np.logical_and, onnx="And",
+)  # fmt: skip
+logical_or = elementwise(
+    "logical_or", lambda input, other: m.logical_or(input, other), None, "bool", numbers=(),
+    samples=one(*_PAIR), ref=np.logical_or, onnx="Or",
+)  # fmt: skip
+logical_xor = elementwise(
+    "logical_xor", lambda input, other: m.logical_xor(input, other), None, "bool", numbers=(),
+    samples=one(*_PAIR), ref=np.logical_xor, onnx="Xor",
+)  # fmt: skip
 logical_not = elementwise("logical_not", lambda input: m.logical_not(input), None, "bool",
                           samples=one(_PAIR[0]), ref=np.logical_not, onnx="Not")  # fmt: skip
 isnan = elementwise("isnan", lambda input: m.isnan(input), None, "bool", out=False, inplace=False,
                     samples=one(_NAN), ref=np.isnan, onnx="IsNaN")  # fmt: skip
 isinf = elementwise("isinf", lambda input: m.isinf(input), None, "bool", out=False, inplace=False,
                     samples=one(_NAN), ref=np.isinf, onnx="IsInf")  # fmt: skip
-isfinite = elementwise("isfinite", lambda input: m.isfinite(input), None, "bool", out=False, inplace=False,
-                       samples=one(_NAN), ref=np.isfinite)  # fmt: skip
+isfinite = elementwise(
+    "isfinite", lambda input: m.isfinite(input), None, "bool", out=False, inplace=False,
+    samples=one(_NAN), ref=np.isfinite,
+)  # fmt: skip
 isposinf = elementwise("isposinf", lambda input: m.isinf(input) & (input > 0), None, "bool",
                        inplace=False, samples=one(_NAN), ref=np.isposinf)  # fmt: skip
 isneginf = elementwise("isneginf", lambda input: m.isinf(input) & (input < 0), None, "bool",
@@ -106,7 +121,9 @@ def _isclose(a: Any, b: Any, rtol: float, atol: float, equal_nan: bool) -> Any:
     if a.dtype != b.dtype:
         raise DTypeError(f"{kind(a.dtype)} did not match {kind(b.dtype)}")
     if rtol < 0 or atol < 0:
-        raise DTypeError(f"rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}")
+        raise DTypeError(
+            f"rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}"
+        )
     close = xp.equal(a, b)
     if equal_nan and a.dtype.kind in "fc":
         close = close | (xp.isnan(a) & xp.isnan(b))
@@ -120,7 +137,8 @@ def _isclose(a: Any, b: Any, rtol: float, atol: float, equal_nan: bool) -> Any:
 
 isclose = operator(
     "isclose",
-    lambda input, other, *, rtol=1e-05, atol=1e-08, equal_nan=False: _isclose(input, other, rtol, atol, equal_nan),
+    lambda input, other, *, rtol=1e-05, atol=1e-08, equal_nan=False: _isclose(input, other, rtol,
+        atol, equal_nan),
     samples=one(_NAN, _NAN + 1e-9, equal_nan=True),
     ref=lambda input, other, equal_nan: np.isclose(input, other, equal_nan=equal_nan),
 )  # fmt: skip
@@ -150,7 +168,8 @@ masked: Any = operator(
 )  # fmt: skip
 where3 = elementwise(
     "where", lambda condition, input, other: m.where(condition, input, other),
-    (None, lambda g, condition: masked(g, condition), lambda g, condition: masked(g, logical_not(condition))),
+    (None, lambda g, condition: masked(g, condition),
+        lambda g, condition: masked(g, logical_not(condition))),
     fixed=("condition",), numbers=(1, 2), out=False, inplace=False, method=False, onnx="Where",
     samples=one(bools(2, 3, 4), spread(3, 4), spread(2, 3, 1, seed=1)),
     ref=lambda condition, input, other: np.choose(condition, (other, input)),
@@ -189,15 +208,17 @@ def _extreme(a: Any, b: Any, fn: Any) -> Any:
 
 
 maximum = elementwise(
-    "maximum", lambda input, other: m.maximum(input, other), cpu=lambda input, other: _extreme(input, other, xp.maximum),
+    "maximum", lambda input, other: m.maximum(input, other),
+    cpu=lambda input, other: _extreme(input, other, xp.maximum),
     grads=(lambda g, input, other: _won(g, gt(input, other), eq(input, other)),
-     lambda g, input, other: _won(g, lt(input, other), eq(input, other))),
+        lambda g, input, other: _won(g, lt(input, other), eq(input, other))),
     inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a > b, a, b), onnx="Max",
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", lambda input, other: m.minimum(input, other), cpu=lambda input, other: _extreme(input, other, xp.minimum),
+    "minimum", lambda input, other: m.minimum(input, other),
+    cpu=lambda input, other: _extreme(input, other, xp.minimum),
     grads=(lambda g, input, other: _won(g, lt(input, other), eq(input, other)),
-     lambda g, input, other: _won(g, gt(input, other), eq(input, other))),
+        lambda g, input, other: _won(g, gt(input, other), eq(input, other))),
     inplace=False, numbers=(), domain=(-2, 2), ref=lambda a, b: np.where(a < b, a, b), onnx="Min",
 )  # fmt: skip
 fmax = elementwise(
@@ -255,7 +276,9 @@ def _below(input: Any, min: Any, max: Any) -> Any:
 
 def _tensor(x: Any, name: str) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}"
+        )
 
 
 @with_out
@@ -263,10 +286,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Limit values to [min, max]; each bound is a number, a tensor or None."""
     _tensor(input, "clamp")
     if min is None and max is None:
-        raise ValueError("torch.clamp: At least one of 'min' or 'max' must not be None")
+        raise DistribError("torch.clamp: At least one of 'min' or 'max' must not be None")
     result: Tensor
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        if (min is not None and not isinstance(min, Tensor)) or (max is not None and not isinstance(max, Tensor)):
+        if (min is not None and not isinstance(min, Tensor)) or (
+            max is not None and not isinstance(max, Tensor)
+        ):
             raise TypeError("clamp() received a mix of a number and a tensor as bounds")
         result = clamp_tensor(input, min, max)
         return result
@@ -304,7 +329,12 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 
 clip = clamp
-for _n, _o in (("clamp", clamp), ("clip", clamp), ("clamp_min", clamp_min), ("clamp_max", clamp_max)):
+for _n, _o in (
+    ("clamp", clamp),
+    ("clip", clamp),
+    ("clamp_min", clamp_min),
+    ("clamp_max", clamp_max),
+):
     attach(_n, _o)
 attach("clamp_", _clamp_)
 attach("clip_", _clamp_)

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import COMPLEX as COMPLEX_OF
 from ..dtypes import REAL
 from ..errors import DTypeError, ShapeError
-from ..tensor import Tensor, W
+from ..tensor import Tensor
 from .arithmetic import COMPLEX, abs, cj, conj, exp
 from .compare import eq, masked, ne, where3
 from .registry import attach, method, operator, publish
@@ -26,8 +26,8 @@ def _need_complex(a: Any, name: str) -> Any:
 
 
 real = operator(
-    "real", lambda input: input.real if input.dtype.kind == "c" else input, (lambda g: g,), view="maybe",
-    method=False, samples=one(_Z), ref=lambda z: (z + np.conj(z)) / 2,
+    "real", lambda input: input.real if input.dtype.kind == "c" else input, (lambda g: g,),
+    view="maybe", method=False, samples=one(_Z), ref=lambda z: (z + np.conj(z)) / 2,
 )  # fmt: skip
 imag = operator(
     "imag", lambda input: _need_complex(input, "imag").imag, (lambda g: g * 1j,), view=True,
@@ -65,14 +65,17 @@ def _angle_backward(g: Any, input: Any) -> Any:
 
 
 angle = operator(
-    "angle", lambda input: _angle(input), (lambda g, input: _angle_backward(g, input),), "float", out=True,
-    samples=lambda: [((_Z,), {}), ((spread(5),), {})], ref=np.angle,
+    "angle", lambda input: _angle(input), (lambda g, input: _angle_backward(g, input),), "float",
+    out=True, samples=lambda: [((_Z,), {}), ((spread(5),), {})], ref=np.angle,
 )  # fmt: skip
 
 
 def _paired(a: Any, b: Any) -> Any:
     if a.dtype != b.dtype or a.dtype not in COMPLEX_OF:
-        raise DTypeError("Expected both inputs to be Half, Float or Double tensors", got=f"{a.dtype} and {b.dtype}")
+        raise DTypeError(
+            "Expected both inputs to be Half, Float or Double tensors",
+            got=f"{a.dtype} and {b.dtype}",
+        )
     return COMPLEX_OF[a.dtype]
 
 
@@ -84,9 +87,9 @@ def _complex(a: Any, b: Any) -> Any:
 
 
 complex = operator(
-    "complex", lambda real, imag: (real + imag * 1j).astype(_paired(real, imag)), (lambda g: g, lambda g: g * -1j),
-    cpu=lambda real, imag: _complex(real, imag), method=False, out=True,
-    samples=one(spread(3, 4), spread(4, seed=1)), ref=lambda a, b: a + 1j * b,
+    "complex", lambda real, imag: (real + imag * 1j).astype(_paired(real, imag)),
+    (lambda g: g, lambda g: g * -1j), cpu=lambda real, imag: _complex(real, imag), method=False,
+    out=True, samples=one(spread(3, 4), spread(4, seed=1)), ref=lambda a, b: a + 1j * b,
 )  # fmt: skip
 polar = operator(
     "polar", lambda abs, angle: _complex_generic(abs * xp.cos(angle), abs * xp.sin(angle)),
@@ -107,7 +110,9 @@ def _pairs(a: Any) -> Any:
 
 def _unpaired(a: Any) -> Any:
     if a.dtype not in COMPLEX_OF:
-        raise DTypeError("view_as_complex is only supported for half, float and double tensors", got=a.dtype)
+        raise DTypeError(
+            "view_as_complex is only supported for half, float and double tensors", got=a.dtype
+        )
     if a.ndim == 0 or a.shape[-1] != 2:
         raise ShapeError("Tensor must have a last dimension of size 2", got=list(a.shape))
     k = a.dtype.itemsize
@@ -118,21 +123,22 @@ def _unpaired(a: Any) -> Any:
 
 
 view_as_real = operator(
-    "view_as_real", lambda input: _pairs(input), (lambda g: pack_complex(g),), view=True, method=False,
-    samples=one(_Z), ref=lambda z: np.stack([z.real, z.imag], -1),
+    "view_as_real", lambda input: _pairs(input), (lambda g: pack_complex(g),), view=True,
+    method=False, samples=one(_Z), ref=lambda z: np.stack([z.real, z.imag], -1),
 )  # fmt: skip
 view_as_complex = operator(
-    "view_as_complex", lambda input: _unpaired(input), (lambda g: view_as_real(g),), view=True, method=False,
-    samples=one(spread(3, 2)), ref=lambda x: x[..., 0] + 1j * x[..., 1],
+    "view_as_complex", lambda input: _unpaired(input), (lambda g: view_as_real(g),), view=True,
+    method=False, samples=one(spread(3, 2)), ref=lambda x: x[..., 0] + 1j * x[..., 1],
 )  # fmt: skip
 pack_complex: Any = operator(
     "pack_complex", lambda x: (x[..., 0] + x[..., 1] * 1j).astype(COMPLEX_OF[x.dtype]),
-    (lambda g: view_as_real(g),), method=False, samples=one(spread(3, 2)), ref=lambda x: x[..., 0] + 1j * x[..., 1],
+    (lambda g: view_as_real(g),), method=False, samples=one(spread(3, 2)),
+    ref=lambda x: x[..., 0] + 1j * x[..., 1],
 )  # fmt: skip
 
 conj_physical = operator(
-    "conj_physical", lambda input: xp.conjugate(input), (lambda g: conj(g),), out=True, inplace=True,
-    samples=one(_Z), ref=lambda z: z.real - 1j * z.imag,
+    "conj_physical", lambda input: xp.conjugate(input), (lambda g: conj(g),), out=True,
+    inplace=True, samples=one(_Z), ref=lambda z: z.real - 1j * z.imag,
 )  # fmt: skip
 
 

@@ -157,7 +157,7 @@ conv = operator(
      lambda g: bias_sum(g)),
     "math", cpu=_conv_cpu, method=False, grad_name="ConvolutionBackward0", samples=_samples, ref=_loops, onnx="Conv",
 )  # fmt: skip
-conv_input_grad = operator(
+conv_input_grad: Any = operator(
     "conv_input_grad",
     lambda grad, weight, *, shape, stride, padding, dilation, groups: _input_grad_np(
         grad, weight, shape, stride, padding, dilation, groups),
@@ -169,7 +169,7 @@ conv_input_grad = operator(
     samples=lambda: [((_a(2, 6, 4, 3), _a(6, 2, 3, 2)), {**_OPTIONS, "shape": (2, 4, 7, 5)})],
     ref=lambda g, w, shape, **o: _by_basis(lambda x: _loops(x, w, **o), g, shape),
 )  # fmt: skip
-conv_weight_grad = operator(
+conv_weight_grad: Any = operator(
     "conv_weight_grad",
     lambda grad, input, *, shape, stride, padding, dilation, groups: _weight_grad_np(
         grad, input, shape, stride, padding, dilation, groups),

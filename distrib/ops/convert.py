@@ -20,7 +20,7 @@ def _moved(x: Any, to: Any) -> Any:
     return move(x, to)
 
 
-move_ = operator(
+move_: Any = operator(
     "move", lambda x, *, to, home: _moved(x, to), (lambda g, to, home: move_(g, to=home, home=to),),
     method=False, grad_name="ToCopyBackward0",
     samples=lambda: [((np.arange(3.0),), {"to": device("cpu"), "home": device("cpu")})],

@@ -33,7 +33,7 @@ def _to_integer(x: Any, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
-cast = operator(
+cast: Any = operator(
     "cast", lambda x, *, dtype: _cast(x, dtype), (lambda g, x_dtype: cast(g, dtype=x_dtype),),
     cast=True, method=False, grad_name="ToCopyBackward0",
     samples=lambda: [((np.array([1.5, -2.5, 3.0]),), {"dtype": np.dtype("f4")})],

@@ -115,7 +115,7 @@ alignments = operator(
     "math", fixed=("labels", "lengths"), keeps=("alpha",), method=False, grad_name="CtcLossBackward0",
     samples=_sample, ref=lambda x, labels, lengths, blank: _paths(x, labels, lengths, blank),
 )  # fmt: skip
-_ctc_grad = operator(
+_ctc_grad: Any = operator(
     "_ctc_loss_grad",
     lambda g, x, labels, lengths, alpha, loss, *, blank: _spread(g, x, labels, lengths, alpha, loss, blank),
     None, method=False,

@@ -63,7 +63,8 @@ def parse(equation: str, ndims: list[int]) -> tuple[list[list[Any]], list[Any]]:
     parts = left.split(",")
     if len(parts) != len(ndims):
         raise RuntimeError("einsum(): more operands were provided than specified in the equation" if len(parts) < len(ndims) else "einsum(): fewer operands were provided than specified in the equation")
-    inputs, extra = [], 0
+    inputs: list[list[Any]] = []
+    extra = 0
     for part, ndim in zip(parts, ndims, strict=True):
         names = _labels(part)
         n = ndim - sum(k is not Ellipsis for k in names)

@@ -56,7 +56,7 @@ def _embedding_grad_cpu(g: Any, index: Any, *, shape: Any, padding_idx: int, sca
     return embedding_grad_generic(g, index, shape=shape, padding_idx=padding_idx, scale=scale)
 
 
-embedding_grad = operator(
+embedding_grad: Any = operator(
     "embedding_grad",
     lambda g, index, *, shape, padding_idx, scale: _embedding_grad(g, index, shape, padding_idx, scale),
     (lambda h, index, padding_idx: embedding_masked(h, index, padding_idx=padding_idx), None),
@@ -64,7 +64,7 @@ embedding_grad = operator(
     samples=lambda: [((_a(3, 2), np.array([1, 0, 1])), {"shape": (3, 2), "padding_idx": -1, "scale": False})],
     ref=lambda g, i, shape, padding_idx, scale: np.stack([g[1], g[0] + g[2], 0 * g[0]]),
 )  # fmt: skip
-embedding_masked = operator(
+embedding_masked: Any = operator(
     "_embedding_masked", lambda h, index, *, padding_idx: h[index] * (index != padding_idx)[..., None],
     (lambda g, index, h_shape, padding_idx: embedding_grad(
         g, index, shape=h_shape, padding_idx=padding_idx, scale=False), None),

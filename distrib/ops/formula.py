@@ -22,7 +22,9 @@ class Expr:
         self.op, self.args, self.kind = op, args, kind
 
     def __repr__(self) -> str:
-        return self.args[0] if self.op == "input" else f"{self.op}({', '.join(map(repr, self.args))})"
+        return (
+            self.args[0] if self.op == "input" else f"{self.op}({', '.join(map(repr, self.args))})"
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("a formula cannot branch on a value: use m.where")
@@ -55,8 +57,16 @@ def make(op: str, *args: Any) -> Expr:
     return found
 
 
+_TWO = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lt": "less", "le": "less_equal",
+    "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
+}  # fmt: skip
+_ONE = {"neg": "negative", "abs": "absolute", "invert": "invert"}
+
+
 def _operators() -> None:
-    def two(name: str) -> None:
+    def two(dunder: str, name: str) -> None:
         def forward(self: Expr, other: Any) -> Expr:
             return make(name, self, other)
 
@@ -66,17 +76,10 @@ def _operators() -> None:
         setattr(Expr, f"__{dunder}__", forward)
         setattr(Expr, f"__r{dunder}__", reflected)
 
-    def one(name: str) -> None:
-        setattr(Expr, f"__{dunder}__", lambda self: make(name, self))
-
-    for dunder, name in {
-        "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
-        "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lt": "less", "le": "less_equal",
-        "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
-    }.items():  # fmt: skip
-        two(name)
-    for dunder, name in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
-        one(name)
+    for dunder, name in _TWO.items():
+        two(dunder, name)
+    for dunder, name in _ONE.items():
+        setattr(Expr, f"__{dunder}__", lambda self, _name=name: make(_name, self))
 
 
 _operators()
@@ -147,7 +150,9 @@ class Renderer:
             made = self.expression(node, text)
             if uses[id(node)] > 1:
                 name = f"t{len(lines)}"
-                lines.append(self.target.assign(name, made, self.target.types(node.kind, self.dtype)))
+                lines.append(
+                    self.target.assign(name, made, self.target.types(node.kind, self.dtype))
+                )
                 made = name
             text[id(node)] = made
         return lines, text[id(root)]

@@ -31,7 +31,7 @@ getitem_ = operator(
     view=True, method=False, samples=lambda: [((_a(4, 5),), {"key": (slice(1, None), slice(0, 4, 2))})],
     ref=lambda x, key: np.array([[row[0], row[2]] for row in x[1:]]),
 )  # fmt: skip
-unslice = operator(
+unslice: Any = operator(
     "_unslice", lambda g, *, shape, key: _unbasic(g, shape, key), (lambda h, key: getitem_(h, key=key),),
     samples=lambda: [((_a(2),), {"shape": (4,), "key": (slice(1, 3),)})],
     ref=lambda g, shape, key: np.pad(g, (1, 1)),
@@ -89,7 +89,8 @@ def again(h: Any, indices: Any, spec: Any) -> Any:
 def _prepare(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
     """A key as (basic parts with holes, index tensors)."""
     parts = key if isinstance(key, tuple) else (key,)
-    spec, tensors = [], []
+    spec: list[Any] = []
+    tensors: list[Tensor] = []
     for k in parts:
         if isinstance(k, (list, np.ndarray, range)):
             k = wrap(np.asarray(k if not isinstance(k, list) else _nested(k)))

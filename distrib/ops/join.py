@@ -60,7 +60,7 @@ def _checked_list(tensors: Any, name: str) -> tuple[Tensor, ...]:
             f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
         )
     if not tensors:
-        raise RuntimeError(f"{name}(): expected a non-empty list of Tensors")
+        raise ShapeError(f"{name}(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
@@ -187,7 +187,7 @@ def _unnarrow(g: Any, shape: Any, dim: int, start: int) -> Any:
     return z
 
 
-unnarrow = operator(
+unnarrow: Any = operator(
     "_unnarrow", lambda g, *, shape, dim, start: _unnarrow(g, shape, dim, start),
     (lambda h, g_shape, dim, start: narrow_(h, dim=dim, start=start, length=g_shape[dim]),),
     samples=lambda: [((_a(3, 2),), {"shape": (3, 4), "dim": 1, "start": 1})],
@@ -212,7 +212,7 @@ def _select(x: Any, dim: int, index: int) -> Any:
     return x[(slice(None),) * d + (index, ...)]
 
 
-select_ = operator(
+select_: Any = operator(
     "select", lambda input, *, dim, index: _select(input, dim, index),
     (lambda g, input_shape, dim, index: unselect(g, shape=input_shape, dim=dim, index=index),),
     view=True, samples=lambda: [((_a(3, 4),), {"dim": 1, "index": -1})], ref=lambda x, dim, index: x[:, -1],
@@ -226,7 +226,7 @@ def _unselect(g: Any, shape: Any, dim: int, index: int) -> Any:
     return z
 
 
-unselect = operator(
+unselect: Any = operator(
     "_unselect", lambda g, *, shape, dim, index: _unselect(g, shape, dim, index),
     (lambda h, dim, index: select_(h, dim=dim, index=index),),
     samples=lambda: [((_a(3),), {"shape": (3, 2), "dim": 1, "index": 0})],
@@ -390,7 +390,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return _repeat(input, (1,) * (input._a.ndim - len(reps)) + tuple(reps))
 
 
-flip_ = operator(
+flip_: Any = operator(
     "flip", lambda input, *, dims: xp.flip(input, tuple(check_dim(d, input.ndim) for d in dims)).copy(),
     (lambda g, dims: flip_(g, dims=dims),), method=False,
     samples=lambda: [((_a(2, 3),), {"dims": (0, 1)})], ref=lambda x, dims: x[::-1, ::-1],
@@ -427,7 +427,7 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, (0,))
 
 
-roll_ = operator(
+roll_: Any = operator(
     "roll", lambda input, *, shifts, dims: xp.roll(input, shifts, dims),
     (lambda g, shifts, dims: roll_(
         g, shifts=tuple(-s for s in shifts) if isinstance(shifts, tuple) else -shifts, dims=dims),),
@@ -558,12 +558,12 @@ def _tri(x: Any, diagonal: int, upper: bool) -> Any:
     return xp.where(keep, x, xp.zeros((), x.dtype))
 
 
-tril = operator(
+tril: Any = operator(
     "tril", lambda input, *, diagonal=0: _tri(input, diagonal, False),
     (lambda g, diagonal: tril(g, diagonal=diagonal),), out=True, inplace=True,
     samples=lambda: [((_a(3, 4),), {"diagonal": 1})], ref=lambda x, diagonal=0: np.tril(x, diagonal), onnx="Trilu",
 )  # fmt: skip
-triu = operator(
+triu: Any = operator(
     "triu", lambda input, *, diagonal=0: _tri(input, diagonal, True),
     (lambda g, diagonal: triu(g, diagonal=diagonal),), out=True, inplace=True,
     samples=lambda: [((_a(3, 4),), {"diagonal": -1})], ref=lambda x, diagonal=0: np.triu(x, diagonal), onnx="Trilu",

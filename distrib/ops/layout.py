@@ -10,7 +10,7 @@ from ..devices import device_of, xp_of
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .core import clone_
-from .registry import method, operator, publish
+from .registry import attach, method, operator, publish
 
 xp: Any = None  # bound per array type
 
@@ -47,7 +47,7 @@ channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 strided = layout("strided")
 sparse_coo = layout("sparse_coo")
-Tensor.layout = property(lambda t: strided)
+attach("layout", property(lambda t: strided))
 
 
 def _order_of(fmt: memory_format, ndim: int) -> tuple[int, ...] | None:
@@ -170,7 +170,7 @@ _as_strided_op = operator(
     samples=lambda: [((np.arange(6.0),), {"size": (2, 2), "stride": (2, 1), "storage_offset": 1})],
     ref=lambda x, size, stride, storage_offset: np.array([[1.0, 2.0], [3.0, 4.0]]),
 )  # fmt: skip
-_unstrided_op = operator(
+_unstrided_op: Any = operator(
     "_unstrided",
     lambda g, *, shape, size, stride, storage_offset: _unstrided(g, shape, size, stride, storage_offset),
     (lambda h, size, stride, storage_offset: _as_strided_op(

@@ -10,7 +10,7 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, check_dim
 from .arithmetic import mul
 from .complexes import conj
-from .registry import composite, inplace_of, method, operator, publish, with_out
+from .registry import attach, composite, inplace_of, method, operator, publish, with_out
 from .shape import _a, permute, reshape, reshape_, transpose, unsqueeze
 
 xp: Any = None  # bound per array type
@@ -116,6 +116,8 @@ matmul_ = operator(
     onnx="MatMul",
 )  # fmt: skip
 matmul = matmul_
+attach("__matmul__", matmul_)
+attach("__rmatmul__", lambda self, other: matmul_(other, self))
 
 
 def _dims(x: Any, n: int, name: str, arg: str) -> None:

@@ -119,7 +119,7 @@ nll_pick = operator(
     samples=lambda: [((_a(3, 4), np.array([0, 3, 1])), {"ignore_index": -100})],
     ref=lambda x, t, ignore_index: np.array([x[0, 0], x[1, 3], x[2, 1]]),
 )  # fmt: skip
-nll_unpick = operator(
+nll_unpick: Any = operator(
     "_nll_unpick", lambda g, target, *, shape, ignore_index: _nll_unpick(g, target, shape, ignore_index),
     (lambda h, target, ignore_index: nll_pick(h, target, ignore_index=ignore_index), None),
     samples=lambda: [((_a(2), np.array([1, 0])), {"shape": (2, 2), "ignore_index": -100})],
@@ -273,12 +273,12 @@ clamped_log = operator(
     (lambda g, x: g / floor_at(x, low=1e-12),), "math",
     samples=lambda: [((np.array([0.2, 0.9]),), {})], ref=lambda x: np.log(x),
 )  # fmt: skip
-floor_at = operator(
+floor_at: Any = operator(
     "_floor_at", lambda x, *, low: xp.maximum(x, xp.asarray(low, x.dtype)),
     (lambda g, x, low: g * above(x, low=low),),
     samples=lambda: [((np.array([0.2, 0.9]),), {"low": 0.5})], ref=lambda x, low: np.where(x > low, x, low),
 )  # fmt: skip
-above = operator(
+above: Any = operator(
     "_above", lambda x, *, low: (x > low).astype(x.dtype), (lambda g: g * 0.0,),
     samples=lambda: [((np.array([0.2, 0.9]),), {"low": 0.5})], ref=lambda x, low: np.where(x > low, 1.0, 0.0),
 )  # fmt: skip

@@ -116,7 +116,7 @@ def _bn_eval_backward(g: Any, input: Any, weight: Any, mean: Any, var: Any, eps:
     gx = g * _across(scale, g.ndim) if want[0] else None
     gw = xp.add.reduce(g * (input - _across(mean, g.ndim)), dims) * rstd if want[1] else None
     gb = xp.add.reduce(g, dims) if want[2] or want[3] else None
-    gm = -gb * scale if want[3] else None
+    gm = None if gb is None or not want[3] else -gb * scale
     gv = None
     if want[4]:
         c = xp.add.reduce(g * (input - _across(mean, g.ndim)), dims)

@@ -25,7 +25,7 @@ def _constant(x: Any, sides: Any, value: Any) -> Any:
     return y
 
 
-constant_pad = operator(
+constant_pad: Any = operator(
     "constant_pad_nd", lambda x, *, sides, value=0.0: _constant(x, sides, value),
     (lambda g, sides: constant_pad(g, sides=tuple((-a, -b) for a, b in sides), value=0.0),),
     method=False, onnx="Pad",

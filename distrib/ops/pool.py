@@ -148,7 +148,7 @@ unpool_ = operator(
     samples=lambda: [((_a(1, 1, 2), np.array([[[1, 3]]])), {"shape": (1, 1, 4)})],
     ref=lambda g, index, shape: np.array([[[0, g[0, 0, 0], 0, g[0, 0, 1]]]]),
 )  # fmt: skip
-pooled = operator(
+pooled: Any = operator(
     "_pooled", lambda h, index: _pick(h, index), (lambda g, index, h_shape: unpool(g, index, h_shape), None),
     samples=lambda: [((_a(1, 1, 4), np.array([[[1, 3]]])), {})], ref=lambda h, index: h[:, :, [1, 3]],
 )  # fmt: skip
@@ -277,7 +277,7 @@ avg_pool = operator(
     ref=lambda x, **o: np.stack([np.stack([x[:, :, i:i + 2, j:j + 3].mean((2, 3)) for j in range(3)], -1)
                                  for i in (0, 2)], -2),
 )  # fmt: skip
-unavg = operator(
+unavg: Any = operator(
     "_avg_pool_grad",
     lambda g, *, shape, kernel, stride, padding, ceil, include, divisor: _unavg(
         g, shape, kernel, stride, padding, ceil, include, divisor),

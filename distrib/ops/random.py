@@ -229,7 +229,7 @@ def _masked_scale_cpu(input: Any, mask: Any, *, scale: float) -> Any:
     return masked_scale_generic(input, mask, scale=scale)
 
 
-masked_scale = operator(
+masked_scale: Any = operator(
     "masked_scale", lambda input, mask, *, scale: _masked_scale(input, mask, scale),
     (lambda g, mask, scale: masked_scale(g, mask, scale=scale), None), "math", cpu=_masked_scale_cpu,
     method=False, fixed=("mask",), grad_name="MulBackward0",

@@ -36,7 +36,13 @@ def _np_dims(dim: Any) -> Any:
 def count(shape: Any, dim: Any) -> int:
     """How many elements go into one result."""
     n = 1
-    for d in builtins.range(len(shape)) if dim is None or dim == () else dim if type(dim) is tuple else (dim,):
+    for d in (
+        builtins.range(len(shape))
+        if dim is None or dim == ()
+        else dim
+        if type(dim) is tuple
+        else (dim,)
+    ):
         n *= shape[d] if shape else 1
     return n
 
@@ -80,10 +86,10 @@ def _as_dtype(call: Any, input: Any, dtype: Any, **attrs: Any) -> Any:
 
 sum: Any = operator(
     "sum", lambda input, *, dim=None, keepdim=False: _sum(input, dim, keepdim),
-    (lambda g, input_shape, dim, keepdim: restore(g, shape=input_shape, dim=dim, keepdim=keepdim),), "math",
-    extra={"dtype": None}, expand=_as_dtype, out=True, samples=_dims(), onnx="ReduceSum",
-    ref=lambda x, dim=None, keepdim=False: np.apply_over_axes(np.sum, x, range(3)).reshape(()) if dim is None
-    else np.sum(x, _np_dims(dim), keepdims=keepdim),
+    (lambda g, input_shape, dim, keepdim: restore(g, shape=input_shape, dim=dim, keepdim=keepdim),),
+    "math", extra={"dtype": None}, expand=_as_dtype, out=True, samples=_dims(), onnx="ReduceSum",
+    ref=lambda x, dim=None, keepdim=False: np.apply_over_axes(np.sum, x, range(3)).reshape(())
+        if dim is None else np.sum(x, _np_dims(dim), keepdims=keepdim),
 )  # fmt: skip
 
 
@@ -101,9 +107,9 @@ def _mean(x: Any, dim: Any, keepdim: bool) -> Any:
 
 mean = operator(
     "mean", lambda input, *, dim=None, keepdim=False: _mean(input, dim, keepdim),
-    (lambda g, input_shape, dim, keepdim: restore(
-        g / builtins.max(count(input_shape, dim), 1), shape=input_shape, dim=dim, keepdim=keepdim),), "math",
-    extra={"dtype": None}, expand=_as_dtype, out=True, samples=_dims(), onnx="ReduceMean",
+    (lambda g, input_shape, dim, keepdim: restore(g / builtins.max(count(input_shape, dim), 1),
+        shape=input_shape, dim=dim, keepdim=keepdim),),
+    "math", extra={"dtype": None}, expand=_as_dtype, out=True, samples=_dims(), onnx="ReduceMean",
     ref=lambda x, dim=None, keepdim=False: np.average(x, _np_dims(dim), keepdims=keepdim),
 )  # fmt: skip
 nansum = operator(
@@ -126,7 +132,9 @@ def _no_nan(x: Any) -> Any:
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of what is not NaN."""
     if input._a.dtype.kind not in "fc":
-        raise DTypeError("nanmean(): expected input to have floating point or complex dtype", got=input.dtype)
+        raise DTypeError(
+            "nanmean(): expected input to have floating point or complex dtype", got=input.dtype
+        )
     there = sum(eq(input, input), dim=dim, keepdim=keepdim)
     average: Tensor = nansum(input, dim=dim, keepdim=keepdim, dtype=dtype) / there
     return average
@@ -188,7 +196,11 @@ def _prod_formula(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     if dim is not None and len(shape):
         x = transpose(x, dim0=dim, dim1=-1)
     if not keepdim:
-        kept = [] if dim is None or not shape else kept[: dim % len(shape)] + kept[dim % len(shape) + 1 :]
+        kept = (
+            []
+            if dim is None or not shape
+            else kept[: dim % len(shape)] + kept[dim % len(shape) + 1 :]
+        )
     return reshape_(x, shape=tuple(kept))
 
 
@@ -210,12 +222,14 @@ def _truth(x: Any, dim: Any, keepdim: bool, fn: Any) -> Any:
 
 
 all = operator(
-    "all", lambda input, *, dim=None, keepdim=False: _truth(input, dim, keepdim, xp.logical_and), out=True,
-    samples=lambda: [((_X > -1.5,), {"dim": 1}), ((_X > -5,), {})], ref=lambda x, dim=None: np.all(x, dim),
+    "all", lambda input, *, dim=None, keepdim=False: _truth(input, dim, keepdim, xp.logical_and),
+    out=True, samples=lambda: [((_X > -1.5,), {"dim": 1}), ((_X > -5,), {})],
+    ref=lambda x, dim=None: np.all(x, dim),
 )  # fmt: skip
 any = operator(
-    "any", lambda input, *, dim=None, keepdim=False: _truth(input, dim, keepdim, xp.logical_or), out=True,
-    samples=lambda: [((_X > 1.5,), {"dim": 1}), ((_X > 5,), {})], ref=lambda x, dim=None: np.any(x, dim),
+    "any", lambda input, *, dim=None, keepdim=False: _truth(input, dim, keepdim, xp.logical_or),
+    out=True, samples=lambda: [((_X > 1.5,), {"dim": 1}), ((_X > 5,), {})],
+    ref=lambda x, dim=None: np.any(x, dim),
 )  # fmt: skip
 
 
@@ -225,7 +239,9 @@ def _not_empty(x: Any, dim: Any, name: str) -> None:
         return
     if dim is None or dim == ():
         if name == "aminmax":
-            raise ShapeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+            raise ShapeError(
+                "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+            )
         raise ShapeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
                        "Specify the reduction dim with the 'dim' argument.")  # fmt: skip
     for d in dim if type(dim) is tuple else (dim,):
@@ -243,7 +259,9 @@ def _extreme(x: Any, dim: Any, keepdim: bool, fn: Any, name: str) -> Any:
     return fn.reduce(x, dim, keepdims=keepdim)
 
 
-def even(g: Any, input: Any, y: Any, input_dtype: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def even(
+    g: Any, input: Any, y: Any, input_dtype: Any, dim: Any = None, keepdim: bool = False
+) -> Any:
     """The gradient of an extremum, shared evenly by all elements that attain it."""
     top = restore(y, shape=input.shape, dim=dim, keepdim=keepdim)
     hit = logical_or(eq(input, top), isnan(input))
@@ -252,15 +270,17 @@ def even(g: Any, input: Any, y: Any, input_dtype: Any, dim: Any = None, keepdim:
 
 
 amax = operator(
-    "amax", lambda input, *, dim=(), keepdim=False: _extreme(input, dim, keepdim, xp.maximum, "amax"),
-    (lambda g, input, y, input_dtype, dim, keepdim: even(g, input, y, input_dtype, dim, keepdim),), "math",
-    out=True, samples=_dims(), onnx="ReduceMax",
+    "amax",
+    lambda input, *, dim=(), keepdim=False: _extreme(input, dim, keepdim, xp.maximum, "amax"),
+    (lambda g, input, y, input_dtype, dim, keepdim: even(g, input, y, input_dtype, dim, keepdim),),
+    "math", out=True, samples=_dims(), onnx="ReduceMax",
     ref=lambda x, dim=None, keepdim=False: np.nanmax(x, _np_dims(dim), keepdims=keepdim),
 )  # fmt: skip
 amin = operator(
-    "amin", lambda input, *, dim=(), keepdim=False: _extreme(input, dim, keepdim, xp.minimum, "amin"),
-    (lambda g, input, y, input_dtype, dim, keepdim: even(g, input, y, input_dtype, dim, keepdim),), "math",
-    out=True, samples=_dims(), onnx="ReduceMin",
+    "amin",
+    lambda input, *, dim=(), keepdim=False: _extreme(input, dim, keepdim, xp.minimum, "amin"),
+    (lambda g, input, y, input_dtype, dim, keepdim: even(g, input, y, input_dtype, dim, keepdim),),
+    "math", out=True, samples=_dims(), onnx="ReduceMin",
     ref=lambda x, dim=None, keepdim=False: np.nanmin(x, _np_dims(dim), keepdims=keepdim),
 )  # fmt: skip
 
@@ -276,16 +296,18 @@ def _arg(x: Any, dim: Any, keepdim: bool, name: str) -> Any:
 
 
 argmax = operator(
-    "argmax", lambda input, *, dim=None, keepdim=False: _arg(input, dim, keepdim, "argmax"), None, "math", out=True,
-    samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})], onnx="ArgMax",
-    ref=lambda x, dim=None, keepdim=False: np.argsort(x, axis=dim, kind="stable").take([-1], dim or 0)
-    if dim is not None else np.argsort(x.ravel())[-1],
+    "argmax", lambda input, *, dim=None, keepdim=False: _arg(input, dim, keepdim, "argmax"), None,
+    "math", out=True, samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})],
+    onnx="ArgMax",
+    ref=lambda x, dim=None, keepdim=False: np.argsort(x, axis=dim, kind="stable").take([-1],
+        dim or 0) if dim is not None else np.argsort(x.ravel())[-1],
 )  # fmt: skip
 argmin = operator(
-    "argmin", lambda input, *, dim=None, keepdim=False: _arg(input, dim, keepdim, "argmin"), None, "math", out=True,
-    samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})], onnx="ArgMin",
-    ref=lambda x, dim=None, keepdim=False: np.argsort(x, axis=dim, kind="stable").take([0], dim or 0)
-    if dim is not None else np.argsort(x.ravel())[0],
+    "argmin", lambda input, *, dim=None, keepdim=False: _arg(input, dim, keepdim, "argmin"), None,
+    "math", out=True, samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})],
+    onnx="ArgMin",
+    ref=lambda x, dim=None, keepdim=False: np.argsort(x, axis=dim, kind="stable").take([0],
+        dim or 0) if dim is not None else np.argsort(x.ravel())[0],
 )  # fmt: skip
 
 
@@ -310,14 +332,15 @@ def _put(g: Any, index: Any, shape: Any, dim: int, keepdim: bool) -> Any:
 
 take_one = operator(
     "take_one", lambda x, index, *, dim, keepdim=False: _take(x, index, dim, keepdim),
-    (lambda g, index, x_shape, dim, keepdim: put_one(g, index, shape=x_shape, dim=dim, keepdim=keepdim), None),
+    (lambda g, index, x_shape, dim, keepdim: put_one(g, index, shape=x_shape, dim=dim,
+        keepdim=keepdim), None),
     method=False, samples=one(spread(3, 4), np.array([0, 3, 1]), dim=1),
     ref=lambda x, index, dim: np.array([x[0, 0], x[1, 3], x[2, 1]]),
 )  # fmt: skip
 put_one: Any = operator(
     "put_one", lambda g, index, *, shape, dim, keepdim=False: _put(g, index, shape, dim, keepdim),
-    (lambda g, index, dim, keepdim: take_one(g, index, dim=dim, keepdim=keepdim), None), method=False,
-    samples=one(spread(3), np.array([0, 3, 1]), shape=(3, 4), dim=1),
+    (lambda g, index, dim, keepdim: take_one(g, index, dim=dim, keepdim=keepdim), None),
+    method=False, samples=one(spread(3), np.array([0, 3, 1]), shape=(3, 4), dim=1),
     ref=lambda g, index, shape, dim: np.eye(4)[index] * g[:, None],
 )  # fmt: skip
 
@@ -333,24 +356,28 @@ def _put_best(g: Any, indices: Any, input_shape: Any, dim: int, keepdim: bool) -
 
 max_dim = operator(
     "max", lambda input, *, dim, keepdim=False: _best(input, dim, keepdim, "max", xp.maximum),
-    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),), "math",
-    outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
+    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),
+        ),
+    "math", outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
     ref=lambda x, dim: (np.sort(x, dim).take(-1, dim), np.argsort(x, dim).take(-1, dim)),
 )  # fmt: skip
 min_dim = operator(
     "min", lambda input, *, dim, keepdim=False: _best(input, dim, keepdim, "min", xp.minimum),
-    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),), "math",
-    outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
+    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),
+        ),
+    "math", outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
     ref=lambda x, dim: (np.sort(x, dim).take(0, dim), np.argsort(x, dim).take(0, dim)),
 )  # fmt: skip
 aminmax = operator(
-    "aminmax", lambda input, *, dim=None, keepdim=False: (
-        _extreme(input, dim, keepdim, xp.minimum, "aminmax"), _extreme(input, dim, keepdim, xp.maximum, "aminmax")),
-    lambda g, input, min, max, input_dtype, dim, keepdim: (
-        _both(g, input, (min, max), input_dtype, dim, keepdim),), "math",
-    outputs=("min", "max"), out=True, samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})],
-    ref=lambda x, dim=None, keepdim=False: (
-        np.min(x, dim, keepdims=keepdim), np.max(x, dim, keepdims=keepdim)),
+    "aminmax",
+    lambda input, *, dim=None, keepdim=False: (_extreme(input, dim, keepdim, xp.minimum, "aminmax"),
+        _extreme(input, dim, keepdim, xp.maximum, "aminmax")),
+    lambda g, input, min, max, input_dtype, dim, keepdim:
+        (_both(g, input, (min, max), input_dtype, dim, keepdim),),
+    "math", outputs=("min", "max"), out=True,
+    samples=lambda: [((_X,), {}), ((_X,), {"dim": 1, "keepdim": True})],
+    ref=lambda x, dim=None, keepdim=False: (np.min(x, dim, keepdims=keepdim),
+        np.max(x, dim, keepdims=keepdim)),
 )  # fmt: skip
 
 
@@ -359,7 +386,9 @@ def _both(g: Any, input: Any, ys: Any, input_dtype: Any, dim: Any, keepdim: bool
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
-def _three_forms(input: Any, dim: Any, keepdim: bool, other: Any, out: Any, ops: Any, name: str) -> Any:
+def _three_forms(
+    input: Any, dim: Any, keepdim: bool, other: Any, out: Any, ops: Any, name: str
+) -> Any:
     by_dim, by_all, pairwise = ops
     if isinstance(dim, Tensor) or other is not None:
         return pairwise(input, dim if other is None else other, out=out)
@@ -374,12 +403,16 @@ def _three_forms(input: Any, dim: Any, keepdim: bool, other: Any, out: Any, ops:
     return result if out is None else W["write_out"](name, result, out, ())
 
 
-def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
+def max(
+    input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None
+) -> Any:
     """The largest element; with ``dim`` (values, indices); with another tensor the larger of each pair."""
     return _three_forms(input, dim, keepdim, other, out, (max_dim, amax, maximum), "max")
 
 
-def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
+def min(
+    input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None
+) -> Any:
     """The smallest element; with ``dim`` (values, indices); with another tensor the smaller of each pair."""
     return _three_forms(input, dim, keepdim, other, out, (min_dim, amin, minimum), "min")
 

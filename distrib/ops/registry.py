@@ -66,7 +66,7 @@ def composite(name: str, formula: Call, kernel: Call, backward: Call, **more: An
 
 
 # ---- methods ----------------------------------------------------------------------------------------
-def attach(name: str, fn: Call) -> None:
+def attach(name: str, fn: Any) -> None:
     """Make a function a Tensor method."""
     setattr(Tensor, name, fn)
     op = getattr(fn, "op", None)

@@ -94,7 +94,7 @@ def _along(x: Any, dim: int, plan: Any, transposed: bool) -> Any:
     return xp.matmul(m, flat).reshape(*lead, m.shape[0], *tail)
 
 
-along_ = operator(
+along_: Any = operator(
     "_along", lambda x, *, dim, plan, transposed=False: _along(x, dim, plan, transposed),
     (lambda g, dim, plan, transposed: along_(g, dim=dim, plan=plan, transposed=not transposed),),
     "math", method=False, grad_name="UpsampleBilinear2DBackward0",

@@ -13,7 +13,9 @@ def spread(*shape: int, lo: float = -2.0, hi: float = 2.0, seed: int = 0) -> Any
     """Distinct float64 values of a shape between two bounds, in a scrambled order."""
     n = math.prod(shape)
     rng = np.random.default_rng(seed)
-    return (lo + (hi - lo) * (rng.permutation(n) + rng.uniform(0.2, 0.8, n)) / max(n, 1)).reshape(shape)
+    return (lo + (hi - lo) * (rng.permutation(n) + rng.uniform(0.2, 0.8, n)) / max(n, 1)).reshape(
+        shape
+    )
 
 
 def ints(*shape: int, lo: int = -5, hi: int = 6, seed: int = 0, dtype: Any = np.int64) -> Any:

@@ -31,8 +31,9 @@ def _turned(x: Any, dim: int) -> Any:
 
 
 cumsum = operator(
-    "cumsum", lambda input, *, dim: _scan(input, dim, xp.add), (lambda g, dim: cumsum_back(g, dim=dim),), "math",
-    extra={"dtype": None}, expand=_as_dtype, out=True, inplace=True, samples=one(_X, dim=1),
+    "cumsum", lambda input, *, dim: _scan(input, dim, xp.add),
+    (lambda g, dim: cumsum_back(g, dim=dim),), "math", extra={"dtype": None}, expand=_as_dtype,
+    out=True, inplace=True, samples=one(_X, dim=1),
     ref=lambda x, dim: np.einsum("aib,ij->ajb", x, np.triu(np.ones((4, 4)))), onnx="CumSum",
 )  # fmt: skip
 cumsum_back: Any = operator(
@@ -96,16 +97,20 @@ def _scatter(g: Any, index: Any, shape: Any, dim: int) -> Any:
     if not shape:
         return g.copy()
     out = xp.zeros(shape, g.dtype)
-    place = [xp.arange(n).reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, n in enumerate(shape)]
+    place = [
+        xp.arange(n).reshape([-1 if i == j else 1 for j in range(len(shape))])
+        for i, n in enumerate(shape)
+    ]
     place[dim] = index
     xp.add.at(out, tuple(place), g)
     return out
 
 
 take_along = operator(
-    "take_along", lambda x, index, *, dim: xp.take_along_axis(x, index, dim) if x.ndim else x.copy(),
-    (lambda g, index, x_shape, dim: put_along(g, index, shape=x_shape, dim=dim), None), method=False,
-    samples=one(spread(3, 4), np.array([[0, 0], [3, 1], [2, 2]]), dim=1),
+    "take_along",
+    lambda x, index, *, dim: xp.take_along_axis(x, index, dim) if x.ndim else x.copy(),
+    (lambda g, index, x_shape, dim: put_along(g, index, shape=x_shape, dim=dim), None),
+    method=False, samples=one(spread(3, 4), np.array([[0, 0], [3, 1], [2, 2]]), dim=1),
     ref=lambda x, i, dim: np.stack([x[k][i[k]] for k in range(3)]),
 )  # fmt: skip
 put_along: Any = operator(
@@ -116,17 +121,17 @@ put_along: Any = operator(
 )  # fmt: skip
 cummax = operator(
     "cummax", lambda input, *, dim: _running(input, dim, xp.maximum),
-    (lambda g, indices, input_shape, dim: put_along(g, indices, shape=input_shape, dim=dim),), "math",
-    outputs=("values", "indices"), diff=(True, False), out=True, samples=one(_X, dim=1),
+    (lambda g, indices, input_shape, dim: put_along(g, indices, shape=input_shape, dim=dim),),
+    "math", outputs=("values", "indices"), diff=(True, False), out=True, samples=one(_X, dim=1),
     ref=lambda x, dim: (np.stack([x[:, : k + 1].max(1) for k in range(4)], 1),
-                        np.stack([x[:, : k + 1].argmax(1) for k in range(4)], 1)),
+        np.stack([x[:, : k + 1].argmax(1) for k in range(4)], 1)),
 )  # fmt: skip
 cummin = operator(
     "cummin", lambda input, *, dim: _running(input, dim, xp.minimum),
-    (lambda g, indices, input_shape, dim: put_along(g, indices, shape=input_shape, dim=dim),), "math",
-    outputs=("values", "indices"), diff=(True, False), out=True, samples=one(_X, dim=1),
+    (lambda g, indices, input_shape, dim: put_along(g, indices, shape=input_shape, dim=dim),),
+    "math", outputs=("values", "indices"), diff=(True, False), out=True, samples=one(_X, dim=1),
     ref=lambda x, dim: (np.stack([x[:, : k + 1].min(1) for k in range(4)], 1),
-                        np.stack([x[:, : k + 1].argmin(1) for k in range(4)], 1)),
+        np.stack([x[:, : k + 1].argmin(1) for k in range(4)], 1)),
 )  # fmt: skip
 
 
@@ -136,7 +141,11 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
         return x.copy()
     if x.dtype.kind == "c":
         top = xp.maximum.accumulate(x.real, dim)
-        return xp.log(xp.add.accumulate(xp.exp(x - x.real.max()), dim)) + x.real.max() if x.size else top + 0j
+        return (
+            xp.log(xp.add.accumulate(xp.exp(x - x.real.max()), dim)) + x.real.max()
+            if x.size
+            else top + 0j
+        )
     return xp.logaddexp.accumulate(x, dim)
 
 
@@ -164,15 +173,21 @@ def _logcumsumexp_backward(g: Any, x: Any, y: Any, dim: int) -> Any:
 
 logcumsumexp = composite(
     "logcumsumexp", _logcumsumexp_formula, lambda input, *, dim: _logcumsumexp(input, dim),
-    lambda g, input, y, dim: (_logcumsumexp_backward(g, input, y, dim),), rule="float", out=True, inplace=True,
-    samples=one(_X, dim=1), ref=lambda x, dim: np.log(np.cumsum(np.exp(x), dim)),
+    lambda g, input, y, dim: (_logcumsumexp_backward(g, input, y, dim),), rule="float", out=True,
+    inplace=True, samples=one(_X, dim=1), ref=lambda x, dim: np.log(np.cumsum(np.exp(x), dim)),
 )  # fmt: skip
 
 
 # ---- differences and the trapezoid rules -------------------------------------------------------------------
 @method()
 @with_out
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+def diff(
+    input: Any,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
     """The n-th difference of neighbours along a dimension."""
     from .join import cat
 
@@ -217,7 +232,9 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = 
     return total
 
 
-def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+def cumulative_trapezoid(
+    y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
+) -> Tensor:
     """The running integral over a dimension by the trapezoid rule."""
     total: Tensor = cumsum(_slabs(y, x, 1 if dx is None else dx, dim), dim=dim)
     return total

@@ -81,7 +81,7 @@ def _ungather(g: Any, index: Any, shape: Any, dim: int) -> Any:
     return z
 
 
-ungather = operator(
+ungather: Any = operator(
     "_ungather", lambda g, index, *, shape, dim: _ungather(g, index, shape, dim),
     (lambda h, index, dim: gather_(h, index, dim=dim), None),
     samples=lambda: [((_a(3), np.array([0, 2, 2])), {"shape": (4,), "dim": 0})],
@@ -150,7 +150,7 @@ def _clear(g: Any, index: Any, dim: int) -> Any:
     return y
 
 
-cleared_ = operator(
+cleared_: Any = operator(
     "_scatter_zero", lambda g, index, *, dim: _clear(g, index, dim),
     (lambda h, index, dim: cleared_(h, index, dim=dim), None),
     samples=lambda: [((_a(4), np.array([0, 2])), {"dim": 0})],
@@ -173,13 +173,13 @@ def _gather_src(h: Any, index: Any, shape: Any, dim: int) -> Any:
     return z
 
 
-spread_src = operator(
+spread_src: Any = operator(
     "_scatter_src", lambda g, index, *, shape, dim: _spread(g, index, shape, dim),
     (lambda h, index, g_shape, dim: collect_src(h, index, shape=g_shape, dim=dim), None),
     samples=lambda: [((_a(4), np.array([0, 2])), {"shape": (3,), "dim": 0})],
     ref=lambda g, index, shape, dim: np.array([g[0], g[2], 0.0]),
 )  # fmt: skip
-collect_src = operator(
+collect_src: Any = operator(
     "_collect_src", lambda h, index, *, shape, dim: _gather_src(h, index, shape, dim),
     (lambda g, index, h_shape, dim: spread_src(g, index, shape=h_shape, dim=dim), None),
     samples=lambda: [((_a(3), np.array([0, 2])), {"shape": (4,), "dim": 0})],
@@ -385,7 +385,7 @@ def _index_sum(g: Any, index: Any, shape: Any, dim: int) -> Any:
     return z
 
 
-index_sum = operator(
+index_sum: Any = operator(
     "_index_sum", lambda g, index, *, shape, dim: _index_sum(g, index, shape, dim),
     (lambda h, index, dim: index_select_(h, index, dim=dim), None),
     samples=lambda: [((_a(3), np.array([2, 0, 2])), {"shape": (4,), "dim": 0})],

@@ -65,14 +65,14 @@ _reshape_op = operator(
     samples=lambda: [((_a(2, 6),), {"shape": (3, -1)}), ((_a(4, 3).T,), {"shape": (12,)})],
     ref=lambda x, shape: np.reshape(x, shape), onnx="Reshape",
 )  # fmt: skip
-reshape_ = _reshape_op
+reshape_: Any = _reshape_op
 _view_op = operator(
     "view", lambda x, *, shape: _view(x, shape), (lambda g, x_shape: reshape_(g, shape=x_shape),),
     view=True, method=False, grad_name="ViewBackward0",
     samples=lambda: [((_a(2, 6),), {"shape": (3, -1)})], ref=lambda x, shape: np.reshape(x, shape),
     onnx="Reshape",
 )  # fmt: skip
-transpose = operator(
+transpose: Any = operator(
     "transpose", lambda input, *, dim0, dim1: input.swapaxes(dim0, dim1),
     (lambda g, dim0, dim1: transpose(g, dim0=dim0, dim1=dim1),), view=True,
     samples=lambda: [((_a(2, 3, 4),), {"dim0": 0, "dim1": -1})],
@@ -101,7 +101,7 @@ def _inverse(dims: Any) -> tuple[int, ...]:
     return tuple(back)
 
 
-permute_ = operator(
+permute_: Any = operator(
     "permute", lambda x, *, dims: _order(x, dims), (lambda g, dims: permute_(g, dims=_inverse(dims)),),
     view=True, method=False, samples=lambda: [((_a(2, 3, 4),), {"dims": (2, 0, 1)})],
     ref=lambda x, dims: np.einsum(x, list(range(3)), list(dims)), onnx="Transpose",
@@ -192,7 +192,7 @@ diagonal = operator(
     view=True, samples=lambda: [((_a(3, 4),), {"offset": 1}), ((_a(2, 3, 4),), {"dim1": -1, "dim2": 0})],
     ref=lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
 )  # fmt: skip
-undiagonal = operator(
+undiagonal: Any = operator(
     "_undiagonal",
     lambda g, *, shape, offset, dim1, dim2: _undiagonal(g, shape, offset, dim1, dim2),
     (lambda h, offset, dim1, dim2: diagonal(h, offset=offset, dim1=dim1, dim2=dim2),),
@@ -227,7 +227,7 @@ unfold_dim = operator(
     view=True, samples=lambda: [((_a(2, 7),), {"dimension": 1, "size": 3, "step": 2})],
     ref=lambda x, dimension, size, step: np.stack([x[:, i:i + 3] for i in (0, 2, 4)], 1),
 )  # fmt: skip
-unfold_backward = operator(
+unfold_backward: Any = operator(
     "_unfold_backward",
     lambda g, *, shape, dimension, size, step: _unwindows(g, shape, dimension, size, step),
     (lambda h, dimension, size, step: unfold_dim(h, dimension=dimension, size=size, step=step),),

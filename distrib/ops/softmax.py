@@ -59,34 +59,39 @@ def _log_softmax_backward(g: Any, y: Any, dim: int) -> Any:
 
 
 softmax_op = operator(
-    "softmax", lambda input, *, dim: _softmax(input, dim), (lambda g, y, dim: softmax_backward(g, y, dim=dim),), "math",
-    cpu=lambda input, *, dim: fast.softmax(input) if takes(input) and _last(input, dim) else _softmax(input, dim),
+    "softmax", lambda input, *, dim: _softmax(input, dim),
+    (lambda g, y, dim: softmax_backward(g, y, dim=dim),), "math",
+    cpu=lambda input, *, dim: fast.softmax(input) if takes(input) and _last(input, dim)
+        else _softmax(input, dim),
     method=False, samples=lambda: [((_X,), {"dim": 1}), ((_X,), {"dim": -1})], onnx="Softmax",
     ref=lambda x, dim: np.exp(x) / np.sum(np.exp(x), dim, keepdims=True),
 )  # fmt: skip
 softmax_backward: Any = operator(
     "softmax_backward", lambda grad, output, *, dim: _softmax_backward(grad, output, dim),
-    cpu=lambda grad, output, *, dim: fast.softmax_grad(grad, output)
-    if takes_both(grad, output) and _last(output, dim) else _softmax_backward(grad, output, dim),
+    cpu=lambda grad, output, *, dim: fast.softmax_grad(grad, output) if takes_both(grad, output)
+        and _last(output, dim) else _softmax_backward(grad, output, dim),
     grads=(lambda g, output, dim: softmax_backward(g, output, dim=dim),
-     lambda g, grad, output, dim: g * (grad - sum(grad * output, dim=dim, keepdim=True))
-     - grad * sum(g * output, dim=dim, keepdim=True)),
+        lambda g, grad, output, dim: g * (grad - sum(grad * output, dim=dim, keepdim=True)) - grad
+        * sum(g * output, dim=dim, keepdim=True)),
     method=False, samples=lambda: [((_X, _Y), {"dim": 1}), ((_X, _Y), {"dim": 2})],
-    ref=lambda g, y, dim: y * g - y * np.average(g, dim, y, keepdims=True) * np.sum(y, dim, keepdims=True),
+    ref=lambda g, y, dim: y * g - y * np.average(g, dim, y, keepdims=True)
+        * np.sum(y, dim, keepdims=True),
 )  # fmt: skip
 log_softmax_op = operator(
     "log_softmax", lambda input, *, dim: _log_softmax(input, dim),
     (lambda g, y, dim: log_softmax_backward(g, y, dim=dim),), "math",
-    cpu=lambda input, *, dim: fast.log_softmax(input) if takes(input) and _last(input, dim) else _log_softmax(input, dim),
+    cpu=lambda input, *, dim: fast.log_softmax(input) if takes(input) and _last(input, dim)
+        else _log_softmax(input, dim),
     method=False, samples=lambda: [((_X,), {"dim": 1}), ((_X,), {"dim": -1})], onnx="LogSoftmax",
     ref=lambda x, dim: x - np.log(np.sum(np.exp(x), dim, keepdims=True)),
 )  # fmt: skip
 log_softmax_backward: Any = operator(
     "log_softmax_backward", lambda grad, output, *, dim: _log_softmax_backward(grad, output, dim),
     cpu=lambda grad, output, *, dim: fast.log_softmax_grad(grad, output)
-    if takes_both(grad, output) and _last(output, dim) else _log_softmax_backward(grad, output, dim),
+        if takes_both(grad, output) and _last(output, dim)
+        else _log_softmax_backward(grad, output, dim),
     grads=(lambda g, output, dim: g - sum(g * exp(output), dim=dim, keepdim=True),
-     lambda g, grad, output, dim: -(g * exp(output) * sum(grad, dim=dim, keepdim=True))),
+        lambda g, grad, output, dim: -(g * exp(output) * sum(grad, dim=dim, keepdim=True))),
     method=False, samples=lambda: [((_X, _Y), {"dim": 1}), ((_X, _Y), {"dim": 2})],
     ref=lambda g, y, dim: g - np.exp(y) * np.sum(g, dim, keepdims=True),
 )  # fmt: skip
@@ -105,7 +110,9 @@ def _into(name: str, result: Tensor, out: Any) -> Tensor:
     return written
 
 
-def softmax(input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None, *, out: Any = None) -> Tensor:
+def softmax(
+    input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None, *, out: Any = None
+) -> Tensor:
     """exp(x) over its sum along a dimension."""
     if not isinstance(_stacklevel, int):  # torch.softmax(input, dim, dtype)
         _stacklevel, dtype = 3, _stacklevel
@@ -117,7 +124,9 @@ def softmax(input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any = N
     return result if out is None else _into("softmax", result, out)
 
 
-def log_softmax(input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None, *, out: Any = None) -> Tensor:
+def log_softmax(
+    input: Tensor, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None, *, out: Any = None
+) -> Tensor:
     """The logarithm of softmax, computed without leaving logarithms."""
     if not isinstance(_stacklevel, int):  # torch.log_softmax(input, dim, dtype)
         _stacklevel, dtype = 3, _stacklevel

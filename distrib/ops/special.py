@@ -15,11 +15,10 @@ from . import bessel
 from .arithmetic import abs, exp, log, sgn
 from .compare import eq, ge, gt, le, logical_and, logical_not, masked, where3
 from .formula import math as m
-from .pointwise import exp2, expm1, log1p, round, sigmoid, sinc, xlogy
-from .registry import attach, elementwise, inplace_of, method, operator, publish, with_out
+from .pointwise import sigmoid
+from .registry import attach, elementwise, inplace_of, method, publish, with_out
 from .samples import one, spread
 from .specialmath import FUNCTIONS
-from .stats import logsumexp
 
 xp: Any = None  # bound per array type
 _SPECIAL: dict[str, Any] = {"method": False, "inplace": False}
@@ -60,25 +59,39 @@ def _integral(fn: Any, low: float, high: float, n: int = 4000) -> Any:
 
 
 # ---- the error function -----------------------------------------------------------------------------
-erf = elementwise("erf", lambda input: m.erf(input), (lambda g, input: g * (exp(input * -input) * 1.1283791670955126),),
-                  domain=(-3, 3), ref=_by_number(math.erf), onnx="Erf")  # fmt: skip
-erfc = elementwise("erfc", lambda input: m.erfc(input), (lambda g, input: g * (exp(input * -input) * -1.1283791670955126),),
-                   domain=(-3, 3), ref=_by_number(math.erfc))  # fmt: skip
-erfinv = elementwise("erfinv", lambda input: m.erfinv(input), (lambda g, y: g * (exp(y * y) * 0.886226925452758),),
-                     domain=(-0.95, 0.95), ref=lambda y: _bisect(_by_number(math.erf), y, -3.0, 3.0))  # fmt: skip
+erf = elementwise(
+    "erf", lambda input: m.erf(input),
+    (lambda g, input: g * (exp(input * -input) * 1.1283791670955126),), domain=(-3, 3),
+    ref=_by_number(math.erf), onnx="Erf",
+)  # fmt: skip
+erfc = elementwise(
+    "erfc", lambda input: m.erfc(input),
+    (lambda g, input: g * (exp(input * -input) * -1.1283791670955126),), domain=(-3, 3),
+    ref=_by_number(math.erfc),
+)  # fmt: skip
+erfinv = elementwise(
+    "erfinv", lambda input: m.erfinv(input), (lambda g, y: g * (exp(y * y) * 0.886226925452758),),
+    domain=(-0.95, 0.95), ref=lambda y: _bisect(_by_number(math.erf), y, -3.0, 3.0),
+)  # fmt: skip
 erfcx = elementwise("special_erfcx", lambda input: m.erfcx(input),
                     (lambda g, input, y: g * (input * y * 2 - 1.1283791670955126),), domain=(-2, 4),
                     ref=lambda x: np.exp(x * x) * _by_number(math.erfc)(x), **_SPECIAL)  # fmt: skip
-ndtr = elementwise("special_ndtr", lambda input: m.ndtr(input),
-                   (lambda g, input: g * (exp(input * input * -0.5) * 0.3989422804014327),), domain=(-3, 3),
-                   ref=lambda x: _by_number(math.erfc)(-x / math.sqrt(2)) / 2, **_SPECIAL)  # fmt: skip
-log_ndtr = elementwise("special_log_ndtr", lambda input: m.log_ndtr(input),
-                       (lambda g, input: g / (erfcx(input * -0.7071067811865476) * 1.2533141373155003),), domain=(-5, 3),
-                       ref=lambda x: np.log(_by_number(math.erfc)(-x / math.sqrt(2)) / 2), **_SPECIAL)  # fmt: skip
-ndtri = elementwise("special_ndtri", lambda input: m.ndtri(input),
-                    (lambda g, y: g * (exp(y * y * 0.5) * 2.5066282746310002),), domain=(0.03, 0.97),
-                    ref=lambda p: _bisect(lambda x: _by_number(math.erfc)(-x / math.sqrt(2)) / 2, p, -5.0, 5.0),
-                    **_SPECIAL)  # fmt: skip
+ndtr = elementwise(
+    "special_ndtr", lambda input: m.ndtr(input),
+    (lambda g, input: g * (exp(input * input * -0.5) * 0.3989422804014327),), domain=(-3, 3),
+    ref=lambda x: _by_number(math.erfc)(-x / math.sqrt(2)) / 2, **_SPECIAL,
+)  # fmt: skip
+log_ndtr = elementwise(
+    "special_log_ndtr", lambda input: m.log_ndtr(input),
+    (lambda g, input: g / (erfcx(input * -0.7071067811865476) * 1.2533141373155003),),
+    domain=(-5, 3), ref=lambda x: np.log(_by_number(math.erfc)(-x / math.sqrt(2)) / 2), **_SPECIAL,
+)  # fmt: skip
+ndtri = elementwise(
+    "special_ndtri", lambda input: m.ndtri(input),
+    (lambda g, y: g * (exp(y * y * 0.5) * 2.5066282746310002),), domain=(0.03, 0.97),
+    ref=lambda p: _bisect(lambda x: _by_number(math.erfc)(-x / math.sqrt(2)) / 2, p, -5.0, 5.0),
+    **_SPECIAL,
+)  # fmt: skip
 
 
 def _bisect(fn: Any, y: Any, low: float, high: float) -> Any:
@@ -91,16 +104,21 @@ def _bisect(fn: Any, y: Any, low: float, high: float) -> Any:
 
 
 # ---- the gamma function -----------------------------------------------------------------------------
-lgamma = elementwise("lgamma", lambda input: m.lgamma(input), (lambda g, input: g * digamma(input),),
-                     domain=(0.3, 9), ref=_by_number(math.lgamma))  # fmt: skip
+lgamma = elementwise(
+    "lgamma", lambda input: m.lgamma(input), (lambda g, input: g * digamma(input),),
+    domain=(0.3, 9), ref=_by_number(math.lgamma),
+)  # fmt: skip
 digamma: Any = elementwise(
-    "digamma", lambda input: m.digamma(input), (lambda g, input: g * polygamma_op(input, order=1),), domain=(0.3, 9),
-    ref=lambda x: np.log(x + 999) - 0.5 / (x + 999) - 1 / 12 / (x + 999) ** 2 - (1 / (x[..., None] + np.arange(999))).sum(-1),
+    "digamma", lambda input: m.digamma(input), (lambda g, input: g * polygamma_op(input, order=1),),
+    domain=(0.3, 9),
+    ref=lambda x: np.log(x + 999) - 0.5 / (x + 999) - 1 / 12 / (x + 999) ** 2
+        - (1 / (x[..., None] + np.arange(999))).sum(-1),
 )  # fmt: skip
 polygamma_op: Any = elementwise(
     "polygamma", lambda input, *, order: m.polygamma(order, input),
     (lambda g, input, order: g * polygamma_op(input, order=order + 1),),
-    samples=lambda: [((spread(3, 4, lo=0.5, hi=5),), {"order": n}) for n in (1, 2, 3)], out=False, inplace=False, method=False,
+    samples=lambda: [((spread(3, 4, lo=0.5, hi=5),), {"order": n}) for n in (1, 2, 3)], out=False,
+    inplace=False, method=False,
     ref=lambda x, order: (-1) ** (order + 1) * math.factorial(order) * _hurwitz(order + 1, x),
 )  # fmt: skip
 
@@ -118,7 +136,8 @@ def _hurwitz(s: Any, q: Any) -> Any:
 zeta: Any = elementwise(
     "special_zeta", lambda input, other: m.zeta(input, other),
     (None, lambda g, input, other: g * (-input * zeta(input + 1, other))), "float", numbers=(0, 1),
-    samples=one(spread(3, 4, lo=1.6, hi=4), spread(4, lo=0.5, hi=5, seed=1)), ref=_hurwitz, **_SPECIAL,
+    samples=one(spread(3, 4, lo=1.6, hi=4), spread(4, lo=0.5, hi=5, seed=1)), ref=_hurwitz,
+    **_SPECIAL,
 )  # fmt: skip
 
 
@@ -127,13 +146,15 @@ def _gamma_density(a: Any, x: Any) -> Any:
 
 
 igamma = elementwise(
-    "igamma", lambda input, other: m.igamma(input, other), (None, lambda g, input, other: g * _gamma_density(input, other)),
-    "float", numbers=(), samples=one(spread(3, 4, lo=1, hi=6), spread(4, lo=0.2, hi=9, seed=1)),
+    "igamma", lambda input, other: m.igamma(input, other),
+    (None, lambda g, input, other: g * _gamma_density(input, other)), "float", numbers=(),
+    samples=one(spread(3, 4, lo=1, hi=6), spread(4, lo=0.2, hi=9, seed=1)),
     ref=lambda a, x: _lower(a, x),
 )  # fmt: skip
 igammac = elementwise(
-    "igammac", lambda input, other: m.igammac(input, other), (None, lambda g, input, other: -g * _gamma_density(input, other)),
-    "float", numbers=(), samples=one(spread(3, 4, lo=1, hi=6), spread(4, lo=0.2, hi=9, seed=1)),
+    "igammac", lambda input, other: m.igammac(input, other),
+    (None, lambda g, input, other: -g * _gamma_density(input, other)), "float", numbers=(),
+    samples=one(spread(3, 4, lo=1, hi=6), spread(4, lo=0.2, hi=9, seed=1)),
     ref=lambda a, x: 1 - _lower(a, x),
 )  # fmt: skip
 
@@ -182,14 +203,23 @@ inplace_of(_polygamma, "polygamma")
 # ---- modified Bessel functions with gradients -----------------------------------------------------------
 _I = _integral(lambda x, t: np.exp(x * np.cos(t)) / np.pi, 0, np.pi)
 _I1 = _integral(lambda x, t: np.exp(x * np.cos(t)) * np.cos(t) / np.pi, 0, np.pi)
-i0 = elementwise("i0", lambda input: m.i0(input), (lambda g, input: g * i1(input),), domain=(-6, 6), ref=_I)
-i0e = elementwise("special_i0e", lambda input: m.i0e(input), (lambda g, input, y: g * (i1e(input) - sgn(input) * y),),
-                  domain=(-6, 6), ref=lambda x: np.exp(-np.abs(x)) * _I(x), **_SPECIAL)  # fmt: skip
-i1: Any = elementwise("special_i1", lambda input: m.i1(input), (lambda g, input, y: g * _i1_slope(i0(input), y, input),),
-                 domain=(-6, 6), ref=_I1, **_SPECIAL)  # fmt: skip
-i1e: Any = elementwise("special_i1e", lambda input: m.i1e(input),
-                  (lambda g, input, y: g * (_i1_slope(i0e(input), y, input) - sgn(input) * y),),
-                  domain=(-6, 6), ref=lambda x: np.exp(-np.abs(x)) * _I1(x), **_SPECIAL)  # fmt: skip
+i0 = elementwise(
+    "i0", lambda input: m.i0(input), (lambda g, input: g * i1(input),), domain=(-6, 6), ref=_I
+)
+i0e = elementwise(
+    "special_i0e", lambda input: m.i0e(input),
+    (lambda g, input, y: g * (i1e(input) - sgn(input) * y),), domain=(-6, 6),
+    ref=lambda x: np.exp(-np.abs(x)) * _I(x), **_SPECIAL,
+)  # fmt: skip
+i1: Any = elementwise(
+    "special_i1", lambda input: m.i1(input),
+    (lambda g, input, y: g * _i1_slope(i0(input), y, input),), domain=(-6, 6), ref=_I1, **_SPECIAL,
+)  # fmt: skip
+i1e: Any = elementwise(
+    "special_i1e", lambda input: m.i1e(input),
+    (lambda g, input, y: g * (_i1_slope(i0e(input), y, input) - sgn(input) * y),), domain=(-6, 6),
+    ref=lambda x: np.exp(-np.abs(x)) * _I1(x), **_SPECIAL,
+)  # fmt: skip
 
 
 def _i1_slope(zeroth: Any, y: Any, x: Any) -> Any:
@@ -200,13 +230,17 @@ def _i1_slope(zeroth: Any, y: Any, x: Any) -> Any:
 # ---- entropy and logits ----------------------------------------------------------------------------------
 entr = elementwise(
     "special_entr",
-    lambda input: m.where(input > 0, -input * m.log(input), m.where(m.equal(input, 0), 0.0, m.where(m.isnan(input), input, -math.inf))),
-    (lambda g, input: g * (-log(input) - 1),), domain=(0.1, 3), ref=lambda x: np.log(x**-x), **_SPECIAL,
+    lambda input: m.where(input > 0, -input * m.log(input),
+        m.where(m.equal(input, 0), 0.0, m.where(m.isnan(input), input, -math.inf))),
+    (lambda g, input: g * (-log(input) - 1),), domain=(0.1, 3), ref=lambda x: np.log(x**-x),
+    **_SPECIAL,
 )  # fmt: skip
 xlog1py: Any = elementwise(
     "special_xlog1py",
-    lambda input, other: m.where(m.isnan(other), other, m.where(m.equal(input, 0), 0.0, input * m.log1p(other))),
-    (lambda g, input, other: xlog1py(masked(g, _counts(input, other)), other), lambda g, input, other: g * (input / (other + 1))),
+    lambda input, other: m.where(m.isnan(other), other,
+        m.where(m.equal(input, 0), 0.0, input * m.log1p(other))),
+    (lambda g, input, other: xlog1py(masked(g, _counts(input, other)), other),
+        lambda g, input, other: g * (input / (other + 1))),
     "float", numbers=(0, 1), domain=(0.3, 2), ref=lambda a, b: a * np.log(1 + b), **_SPECIAL,
 )  # fmt: skip
 
@@ -229,16 +263,20 @@ def _logit_backward(g: Any, input: Any, eps: Any) -> Any:
 
 
 logit = elementwise(
-    "logit", lambda input, *, eps=None: _logit(input, eps), (lambda g, input, eps: _logit_backward(g, input, eps),),
-    samples=lambda: [((spread(3, 4, lo=0.05, hi=0.95),), {}), ((spread(3, 4, lo=0.01, hi=0.99),), {"eps": 0.2})],
+    "logit", lambda input, *, eps=None: _logit(input, eps),
+    (lambda g, input, eps: _logit_backward(g, input, eps),),
+    samples=lambda: [((spread(3, 4, lo=0.05, hi=0.95),), {}),
+        ((spread(3, 4, lo=0.01, hi=0.99),), {"eps": 0.2})],
     ref=lambda x, eps=0.0: 2 * np.arctanh(2 * np.clip(x, eps, 1 - eps) - 1),
 )  # fmt: skip
 
 
 # ---- functions without gradients -------------------------------------------------------------------------
 def _plain(name: str, ref: Any, low: float = -9.0, high: float = 9.0) -> Any:
-    return elementwise(f"special_{name}", lambda input: getattr(m, name)(input), None, domain=(low, high), ref=ref,
-                       **_SPECIAL)  # fmt: skip
+    return elementwise(
+        f"special_{name}", lambda input: getattr(m, name)(input), None, domain=(low, high), ref=ref,
+        **_SPECIAL,
+    )  # fmt: skip
 
 
 def _bessel_j(n: int) -> Any:
@@ -267,19 +305,26 @@ def _airy(x: Any) -> Any:
 bessel_j0 = _plain("bessel_j0", _bessel_j(0))
 bessel_j1 = _plain("bessel_j1", _bessel_j(1))
 bessel_y0 = _plain("bessel_y0", _Y0, 0.5, 20)
-bessel_y1 = _plain("bessel_y1", lambda x: (_bessel_j(1)(x) * _Y0(x) - 2 / np.pi / x) / _bessel_j(0)(x), 3, 5)
+bessel_y1 = _plain(
+    "bessel_y1", lambda x: (_bessel_j(1)(x) * _Y0(x) - 2 / np.pi / x) / _bessel_j(0)(x), 3, 5
+)
 modified_bessel_i0, modified_bessel_i1 = i0, i1
 modified_bessel_k0 = _plain("modified_bessel_k0", _bessel_k(0), 0.3)
 modified_bessel_k1 = _plain("modified_bessel_k1", _bessel_k(1), 0.3)
-scaled_modified_bessel_k0 = _plain("scaled_modified_bessel_k0", lambda x: np.exp(x) * _bessel_k(0)(x), 0.3)
-scaled_modified_bessel_k1 = _plain("scaled_modified_bessel_k1", lambda x: np.exp(x) * _bessel_k(1)(x), 0.3)
+scaled_modified_bessel_k0 = _plain(
+    "scaled_modified_bessel_k0", lambda x: np.exp(x) * _bessel_k(0)(x), 0.3
+)
+scaled_modified_bessel_k1 = _plain(
+    "scaled_modified_bessel_k1", lambda x: np.exp(x) * _bessel_k(1)(x), 0.3
+)
 spherical_bessel_j0 = _plain("spherical_bessel_j0", lambda x: np.sinc(x / np.pi))
 airy_ai = _plain("airy_ai", _airy, -3, 2)
 
 
 def _polynomial(name: str, ref: Any) -> Any:
     return elementwise(
-        f"special_{name}", lambda input, n: getattr(m, name)(input, n), None, "float", numbers=(0, 1), ref=ref,
+        f"special_{name}", lambda input, n: getattr(m, name)(input, n), None, "float",
+        numbers=(0, 1), ref=ref,
         samples=one(spread(3, 4, lo=0.05, hi=0.95), np.array([0.0, 1.0, 3.0, 8.0])), **_SPECIAL,
     )  # fmt: skip
 
@@ -308,12 +353,21 @@ shifted_chebyshev_polynomial_u = _polynomial("shifted_chebyshev_polynomial_u", _
 shifted_chebyshev_polynomial_v = _polynomial("shifted_chebyshev_polynomial_v", _angle(_V, True))
 shifted_chebyshev_polynomial_w = _polynomial("shifted_chebyshev_polynomial_w", _angle(_W, True))
 hermite_polynomial_h = _polynomial("hermite_polynomial_h", _unit(np.polynomial.hermite.hermval))
-hermite_polynomial_he = _polynomial("hermite_polynomial_he", _unit(np.polynomial.hermite_e.hermeval))
+hermite_polynomial_he = _polynomial(
+    "hermite_polynomial_he", _unit(np.polynomial.hermite_e.hermeval)
+)
 laguerre_polynomial_l = _polynomial("laguerre_polynomial_l", _unit(np.polynomial.laguerre.lagval))
 legendre_polynomial_p = _polynomial("legendre_polynomial_p", _unit(np.polynomial.legendre.legval))
 
 # torch.special's own names
-expit, gammaln, psi, multigammaln, gammainc, gammaincc = sigmoid, lgamma, digamma, mvlgamma, igamma, igammac
+expit, gammaln, psi, multigammaln, gammainc, gammaincc = (
+    sigmoid,
+    lgamma,
+    digamma,
+    mvlgamma,
+    igamma,
+    igammac,
+)
 __all__ = [
     "digamma", "erf", "erfc", "erfinv", "i0", "igamma", "igammac", "lgamma", "logit", "mvlgamma", "polygamma",
 ]  # fmt: skip

@@ -170,7 +170,20 @@ _LANCZOS = (
 def _stirling(x: Any) -> Any:
     """log gamma for x >= 8."""
     z = 1 / (x * x)
-    series = poly(z, -3617 / 122400, 1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12) / x
+    series = (
+        poly(
+            z,
+            -3617 / 122400,
+            1 / 156,
+            -691 / 360360,
+            1 / 1188,
+            -1 / 1680,
+            1 / 1260,
+            -1 / 360,
+            1 / 12,
+        )
+        / x
+    )
     return (x - 0.5) * np.log(x) - x + 0.9189385332046728 + series
 
 
@@ -302,7 +315,9 @@ def _incomplete(a: Any, x: Any, upper: bool) -> Any:
     y = np.where(np.isinf(x) & ~np.isinf(a), 0.0 if upper else 1.0, y)
     y = np.where((a == 0) & (x > 0), 0.0 if upper else 1.0, y)
     y = np.where(np.isinf(a) & ~np.isinf(x), 1.0 if upper else 0.0, y)
-    return np.where((a < 0) | (x < 0) | ((a == 0) & (x == 0)) | (np.isinf(a) & np.isinf(x)), np.nan, y)
+    return np.where(
+        (a < 0) | (x < 0) | ((a == 0) & (x == 0)) | (np.isinf(a) & np.isinf(x)), np.nan, y
+    )
 
 
 @special

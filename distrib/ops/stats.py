@@ -15,7 +15,16 @@ from .arithmetic import abs, cj, exp, pow, sgn
 from .compare import eq, isnan, logical_or, masked, ne, where3
 from .core import cast
 from .reduce import (
-    _dims, _extreme, _none_of, _put_best, _sum, count, even, mean, restore, sum,
+    _dims,
+    _extreme,
+    _none_of,
+    _put_best,
+    _sum,
+    count,
+    even,
+    mean,
+    restore,
+    sum,
 )  # fmt: skip
 from .registry import method, operator, publish, with_out
 from .samples import one, spread
@@ -31,7 +40,9 @@ def _axes(dim: Any) -> Any:
 # ---- variance ---------------------------------------------------------------------------------------
 def _var(x: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
     if x.dtype.kind not in "fc":
-        raise DTypeError("std and var only support floating point and complex dtypes", got=dtypes.of(x.dtype))
+        raise DTypeError(
+            "std and var only support floating point and complex dtypes", got=dtypes.of(x.dtype)
+        )
     if dim == () or not x.ndim:
         dim = _none_of(x, dim)
     n = x.size if dim is None else count(x.shape, dim)
@@ -49,21 +60,28 @@ def _free(shape: Any, dim: Any, correction: Any) -> Any:
 def _var_backward(g: Any, input: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
     shape = input.shape
     off = input - mean(input, dim=dim, keepdim=True)
-    return restore(g, shape=shape, dim=dim, keepdim=keepdim) * (off * (2 / _free(shape, dim, correction)))
+    return restore(g, shape=shape, dim=dim, keepdim=keepdim) * (
+        off * (2 / _free(shape, dim, correction))
+    )
 
 
 var_ = operator(
-    "var", lambda input, *, dim=None, correction=1, keepdim=False: _var(input, dim, correction, keepdim),
-    (lambda g, input, dim, correction, keepdim: _var_backward(g, input, dim, correction, keepdim),), "math",
-    method=False, samples=_dims(correction=0.5),
-    ref=lambda x, dim=None, correction=1, keepdim=False: np.var(x, _axes(dim), ddof=correction, keepdims=keepdim),
+    "var",
+    lambda input, *, dim=None, correction=1, keepdim=False: _var(input, dim, correction, keepdim),
+    (lambda g, input, dim, correction, keepdim: _var_backward(g, input, dim, correction, keepdim),),
+    "math", method=False, samples=_dims(correction=0.5),
+    ref=lambda x, dim=None, correction=1, keepdim=False: np.var(x, _axes(dim), ddof=correction,
+        keepdims=keepdim),
 )  # fmt: skip
 std_ = operator(
-    "std", lambda input, *, dim=None, correction=1, keepdim=False: xp.sqrt(_var(input, dim, correction, keepdim)),
-    (lambda g, input, y, dim, correction, keepdim: _var_backward(
-        masked(g / (y * 2), ne(y, 0)), input, dim, correction, keepdim),), "math",
-    method=False, samples=_dims(correction=2),
-    ref=lambda x, dim=None, correction=1, keepdim=False: np.std(x, _axes(dim), ddof=correction, keepdims=keepdim),
+    "std",
+    lambda input, *, dim=None, correction=1, keepdim=False:
+        xp.sqrt(_var(input, dim, correction, keepdim)),
+    (lambda g, input, y, dim, correction, keepdim: _var_backward(masked(g / (y * 2), ne(y, 0)),
+        input, dim, correction, keepdim),),
+    "math", method=False, samples=_dims(correction=2),
+    ref=lambda x, dim=None, correction=1, keepdim=False: np.std(x, _axes(dim), ddof=correction,
+        keepdims=keepdim),
 )  # fmt: skip
 
 
@@ -75,7 +93,11 @@ def _spread_args(dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> dic
         raise TypeError("received both 'unbiased' and 'correction'")
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
-    return {"dim": tuple(dim) if isinstance(dim, list) else dim, "correction": correction, "keepdim": keepdim}
+    return {
+        "dim": tuple(dim) if isinstance(dim, list) else dim,
+        "correction": correction,
+        "keepdim": keepdim,
+    }
 
 
 @method()
@@ -113,7 +135,10 @@ def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepd
 # ---- norms ------------------------------------------------------------------------------------------
 def _norm(x: Any, p: Any, dim: Any, keepdim: bool) -> Any:
     if x.dtype.kind not in "fc":
-        raise DTypeError("linalg.vector_norm: Expected a floating point or complex tensor as input", got=dtypes.of(x.dtype))
+        raise DTypeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input",
+            got=dtypes.of(x.dtype),
+        )
     if dim == () or not x.ndim:
         dim = _none_of(x, dim)
     size = xp.abs(x)
@@ -124,7 +149,11 @@ def _norm(x: Any, p: Any, dim: Any, keepdim: bool) -> Any:
     if p == 0:
         return xp.add.reduce((size != 0).astype(size.dtype), dim, keepdims=keepdim)
     if p == math.inf:
-        return _extreme(size, dim, keepdim, xp.maximum, "linalg.vector_norm") if x.size else _empty(size, dim, keepdim)
+        return (
+            _extreme(size, dim, keepdim, xp.maximum, "linalg.vector_norm")
+            if x.size
+            else _empty(size, dim, keepdim)
+        )
     if p == -math.inf:
         return _extreme(size, dim, keepdim, xp.minimum, "linalg.vector_norm")
     return xp.add.reduce(size**p, dim, keepdims=keepdim) ** (1 / p)
@@ -137,7 +166,9 @@ def _empty(size: Any, dim: Any, keepdim: bool) -> Any:
     return _extreme(size, dim, keepdim, xp.maximum, "linalg.vector_norm")
 
 
-def _norm_backward(g: Any, input: Any, y: Any, input_dtype: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
+def _norm_backward(
+    g: Any, input: Any, y: Any, input_dtype: Any, ord: Any, dim: Any, keepdim: bool
+) -> Any:
     at: dict[str, Any] = {"shape": input.shape, "dim": dim, "keepdim": keepdim}
     if ord == 0:
         return None
@@ -147,7 +178,12 @@ def _norm_backward(g: Any, input: Any, y: Any, input_dtype: Any, ord: Any, dim: 
     top = restore(y, **at)
     if ord in (math.inf, -math.inf):
         hit = logical_or(eq(abs(input), top), isnan(top))
-        n = restore(sum(cast(hit, dtype=dtypes.REAL.get(input_dtype, input_dtype)), dim=dim, keepdim=keepdim), **at)
+        n = restore(
+            sum(
+                cast(hit, dtype=dtypes.REAL.get(input_dtype, input_dtype)), dim=dim, keepdim=keepdim
+            ),
+            **at,
+        )
         return masked(sgn(input) * (g / n), hit)
     alive = ne(top, 0)
     if ord == 2:
@@ -159,17 +195,22 @@ def _norm_backward(g: Any, input: Any, y: Any, input_dtype: Any, ord: Any, dim: 
 
 
 vector_norm = operator(
-    "linalg_vector_norm", lambda input, *, ord=2, dim=None, keepdim=False: _norm(input, ord, dim, keepdim),
-    (lambda g, input, y, input_dtype, ord, dim, keepdim: _norm_backward(g, input, y, input_dtype, ord, dim, keepdim),),
+    "linalg_vector_norm",
+    lambda input, *, ord=2, dim=None, keepdim=False: _norm(input, ord, dim, keepdim),
+    (lambda g, input, y, input_dtype, ord, dim, keepdim: _norm_backward(g, input, y, input_dtype,
+        ord, dim, keepdim),),
     "math", method=False, grad_name="LinalgVectorNormBackward0",
-    samples=lambda: [((_X,), {"ord": p, "dim": 1}) for p in (2, 1, 3, math.inf, -math.inf, 0.5, 0)] + [((_X,), {})],
+    samples=lambda: [((_X,), {"ord": p, "dim": 1}) for p in (2, 1, 3, math.inf, -math.inf, 0.5, 0)]
+        + [((_X,), {})],
     ref=lambda x, ord=2, dim=None: np.linalg.norm(x.ravel() if dim is None else x, ord, dim),
 )  # fmt: skip
 
 
 @method()
 @with_out
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """A vector norm over some dimensions; ``"fro"`` is the 2-norm, ``"nuc"`` the sum of singular values."""
     if dtype is not None:
         input = cast(input, dtype=dtypes.raw_of(dtype))
@@ -181,7 +222,9 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"norm(): only 'fro' and 'nuc' are known by name; got {p!r}")
     ord = 2.0 if p == "fro" or p is None else float(p)
-    result: Tensor = vector_norm(input, ord=ord, dim=tuple(dim) if isinstance(dim, list) else dim, keepdim=keepdim)
+    result: Tensor = vector_norm(
+        input, ord=ord, dim=tuple(dim) if isinstance(dim, list) else dim, keepdim=keepdim
+    )
     return result
 
 
@@ -199,7 +242,7 @@ def _logsumexp(x: Any, dim: Any, keepdim: bool) -> Any:
         dim = _none_of(x, dim)
     if not x.size:
         return xp.log(_sum(x, dim, keepdim))
-    top = (x.real if x.dtype.kind == "c" else x)
+    top = x.real if x.dtype.kind == "c" else x
     top = xp.maximum.reduce(top, dim, keepdims=True)
     top = xp.where(xp.isinf(top), 0, top)
     total = xp.log(xp.add.reduce(xp.exp(x - top), dim, keepdims=True)) + top
@@ -208,8 +251,9 @@ def _logsumexp(x: Any, dim: Any, keepdim: bool) -> Any:
 
 logsumexp = operator(
     "logsumexp", lambda input, *, dim, keepdim=False: _logsumexp(input, dim, keepdim),
-    (lambda g, input, y, dim, keepdim: restore(g, shape=input.shape, dim=dim, keepdim=keepdim) * cj(exp(
-        input - _finite(restore(y, shape=input.shape, dim=dim, keepdim=keepdim)))),), "float", out=True,
+    (lambda g, input, y, dim, keepdim: restore(g, shape=input.shape, dim=dim, keepdim=keepdim)
+        * cj(exp(input - _finite(restore(y, shape=input.shape, dim=dim, keepdim=keepdim)))),),
+    "float", out=True,
     samples=lambda: [((_X,), {"dim": 1}), ((_X,), {"dim": (0, 2), "keepdim": True})],
     ref=lambda x, dim, keepdim=False: np.log(np.sum(np.exp(x), _axes(dim), keepdims=keepdim)),
 )  # fmt: skip
@@ -246,26 +290,31 @@ def _median(x: Any, dim: int, keepdim: bool, skip_nan: bool) -> Any:
 
 median_dim = operator(
     "median", lambda input, *, dim, keepdim=False: _median(input, dim, keepdim, False),
-    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),), "math",
-    outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
+    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),
+        ),
+    "math", outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=1),
     ref=lambda x, dim: (np.sort(x, dim).take(1, dim), np.argsort(x, dim).take(1, dim)),
 )  # fmt: skip
 nanmedian_dim = operator(
     "nanmedian", lambda input, *, dim, keepdim=False: _median(input, dim, keepdim, True),
-    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),), "math",
-    outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=2),
+    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),
+        ),
+    "math", outputs=("values", "indices"), diff=(True, False), method=False, samples=one(_X, dim=2),
     ref=lambda x, dim: (np.sort(x, dim).take(2, dim), np.argsort(x, dim).take(2, dim)),
 )  # fmt: skip
 median_all = operator(
     "median_all", lambda x, *, skip_nan=False: _median_all(x, skip_nan),
-    (lambda g, x, y, x_dtype: even(g, x, y, x_dtype),), "math", method=False, grad_name="MedianBackward0",
+    (lambda g, x, y, x_dtype: even(g, x, y, x_dtype),), "math", method=False,
+    grad_name="MedianBackward0",
     samples=lambda: [((spread(3, 5),), {}), ((spread(4),), {"skip_nan": True})],
     ref=lambda x, skip_nan=False: np.quantile(x, 0.5, method="lower"),
 )  # fmt: skip
 
 
 def _median_all(x: Any, skip_nan: bool) -> Any:
-    return _median(x.reshape(-1), 0, False, skip_nan)[0] if x.size else xp.full((), math.nan, x.dtype)
+    return (
+        _median(x.reshape(-1), 0, False, skip_nan)[0] if x.size else xp.full((), math.nan, x.dtype)
+    )
 
 
 def _median_of(op: Any, input: Tensor, dim: Any, keepdim: bool, skip_nan: bool) -> Any:
@@ -301,7 +350,9 @@ def _mode(x: Any, dim: int, keepdim: bool) -> Any:
     fresh = xp.ones(held.shape, "?")
     fresh[..., 1:] = held[..., 1:] != held[..., :-1]
     start = xp.maximum.accumulate(xp.where(fresh, where, 0), -1)
-    last = xp.argmax(where - start, axis=-1, keepdims=True)  # the end of the longest run, the smallest value first
+    last = xp.argmax(
+        where - start, axis=-1, keepdims=True
+    )  # the end of the longest run, the smallest value first
     i = xp.take_along_axis(order, last, -1).swapaxes(dim, -1)
     v = xp.take_along_axis(held, last, -1).swapaxes(dim, -1)
     if keepdim:
@@ -312,9 +363,10 @@ def _mode(x: Any, dim: int, keepdim: bool) -> Any:
 
 mode = operator(
     "mode", lambda input, *, dim=-1, keepdim=False: _mode(input, dim, keepdim),
-    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),), "math",
-    outputs=("values", "indices"), diff=(True, False), out=True,
-    samples=one(_X, dim=1), ref=lambda x, dim: (np.sort(x, dim).take(0, dim), np.argsort(x, dim).take(0, dim)),
+    (lambda g, indices, input_shape, dim, keepdim: _put_best(g, indices, input_shape, dim, keepdim),
+        ),
+    "math", outputs=("values", "indices"), diff=(True, False), out=True, samples=one(_X, dim=1),
+    ref=lambda x, dim: (np.sort(x, dim).take(0, dim), np.argsort(x, dim).take(0, dim)),
 )  # fmt: skip
 
 __all__ = [

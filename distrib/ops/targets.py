@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 TRUTH = frozenset(
-    ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf", "isfinite",
-     "signbit", "logical_and", "logical_or", "logical_xor", "logical_not")
+    ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf",
+        "isfinite", "signbit", "logical_and", "logical_or", "logical_xor", "logical_not"),
 )  # fmt: skip
 
 
@@ -71,8 +71,9 @@ _TWO = (
 NUMPY = Target(
     "numpy",
     _BASE | {k: f"np.{k}({{0}})" for k in _ONE} | {k: f"np.{k}({{0}}, {{1}})" for k in _TWO}
-    | {"where": "np.where({0}, {1}, {2})"},
-    {"bool": "bool", "float32": "float32", "float64": "float64", "int64": "int64"}, {}, "np.inf", "{name} = {value}",
+        | {"where": "np.where({0}, {1}, {2})"},
+    {"bool": "bool", "float32": "float32", "float64": "float64", "int64": "int64"}, {}, "np.inf",
+    "{name} = {value}",
 )  # fmt: skip
 
 _STD = {
@@ -88,13 +89,15 @@ _STD2 = {
 }  # fmt: skip
 CPP = Target(
     "cpp",
-    _BASE
-    | {k: f"dk_{k}<{{T}}>({{0}})" for k in _ONE} | {k: f"dk_{k}<{{T}}>({{0}}, {{1}})" for k in _TWO}
-    | {k: f"std::{v}({{0}})" for k, v in _STD.items()} | {k: f"std::{v}({{0}}, {{1}})" for k, v in _STD2.items()}
-    | {"where": "({0} ? {1} : {2})", "logical_not": "({0} == 0)", "logical_and": "({0} != 0 && {1} != 0)",
-       "logical_or": "({0} != 0 || {1} != 0)", "logical_xor": "(({0} != 0) != ({1} != 0))", "invert": "(~{0})"},
-    {"bool": "bool", "float32": "float", "float64": "double", "int64": "long"},
-    {"float32": "{}f"}, "std::numeric_limits<double>::infinity()", "const {kind} {name} = {value};",
+    _BASE | {k: f"dk_{k}<{{T}}>({{0}})" for k in _ONE}
+        | {k: f"dk_{k}<{{T}}>({{0}}, {{1}})" for k in _TWO}
+        | {k: f"std::{v}({{0}})" for k, v in _STD.items()}
+        | {k: f"std::{v}({{0}}, {{1}})" for k, v in _STD2.items()}
+        | {"where": "({0} ? {1} : {2})", "logical_not": "({0} == 0)",
+        "logical_and": "({0} != 0 && {1} != 0)", "logical_or": "({0} != 0 || {1} != 0)",
+        "logical_xor": "(({0} != 0) != ({1} != 0))", "invert": "(~{0})"},
+    {"bool": "bool", "float32": "float", "float64": "double", "int64": "long"}, {"float32": "{}f"},
+    "std::numeric_limits<double>::infinity()", "const {kind} {name} = {value};",
 )  # fmt: skip
 
 _TL = "exp exp2 log log2 sqrt sin cos floor ceil erf"
@@ -110,18 +113,20 @@ _LIB2 = {"power": "pow", "fmod": "fmod", "arctan2": "atan2", "hypot": "hypot", "
          "nextafter": "nextafter"}  # fmt: skip
 TRITON = Target(
     "triton",
-    _BASE | {k: f"tl.{k}({{0}})" for k in _TL.split()} | {k: f"libdevice.{v}({{0}})" for k, v in _LIB.items()}
-    | {k: f"libdevice.{v}({{0}}, {{1}})" for k, v in _LIB2.items()}
-    | {"where": "tl.where({0}, {1}, {2})", "absolute": "tl.abs({0})", "isnan": "({0} != {0})",
-       "sign": "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, {0} * 0.0))",
-       "maximum": "tl.maximum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
-       "minimum": "tl.minimum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
-       "fmax": "tl.maximum({0}, {1})", "fmin": "tl.minimum({0}, {1})",
-       "floor_divide": "tl.floor({0} / {1})", "remainder": "({0} - tl.floor({0} / {1}) * {1})",
-       "logaddexp": "(tl.maximum({0}, {1}) + libdevice.log1p(tl.exp(-tl.abs({0} - {1}))))",
-       "logaddexp2": "(tl.maximum({0}, {1}) + tl.log2(1.0 + tl.exp2(-tl.abs({0} - {1}))))",
-       "logical_not": "({0} == 0)", "logical_and": "(({0} != 0) & ({1} != 0))",
-       "logical_or": "(({0} != 0) | ({1} != 0))", "logical_xor": "(({0} != 0) ^ ({1} != 0))", "invert": "(~{0})"},
-    {"bool": "tl.int1", "float32": "tl.float32", "float64": "tl.float64", "int64": "tl.int64"}, {}, 'float("inf")',
-    "{name} = {value}",
+    _BASE | {k: f"tl.{k}({{0}})" for k in _TL.split()}
+        | {k: f"libdevice.{v}({{0}})" for k, v in _LIB.items()}
+        | {k: f"libdevice.{v}({{0}}, {{1}})" for k, v in _LIB2.items()}
+        | {"where": "tl.where({0}, {1}, {2})", "absolute": "tl.abs({0})", "isnan": "({0} != {0})",
+        "sign": "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, {0} * 0.0))",
+        "maximum": "tl.maximum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
+        "minimum": "tl.minimum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
+        "fmax": "tl.maximum({0}, {1})", "fmin": "tl.minimum({0}, {1})",
+        "floor_divide": "tl.floor({0} / {1})", "remainder": "({0} - tl.floor({0} / {1}) * {1})",
+        "logaddexp": "(tl.maximum({0}, {1}) + libdevice.log1p(tl.exp(-tl.abs({0} - {1}))))",
+        "logaddexp2": "(tl.maximum({0}, {1}) + tl.log2(1.0 + tl.exp2(-tl.abs({0} - {1}))))",
+        "logical_not": "({0} == 0)", "logical_and": "(({0} != 0) & ({1} != 0))",
+        "logical_or": "(({0} != 0) | ({1} != 0))", "logical_xor": "(({0} != 0) ^ ({1} != 0))",
+        "invert": "(~{0})"},
+    {"bool": "tl.int1", "float32": "tl.float32", "float64": "tl.float64", "int64": "tl.int64"}, {},
+    'float("inf")', "{name} = {value}",
 )  # fmt: skip

@@ -58,7 +58,7 @@ im2col = operator(
         g, size=tuple(x_shape[2:]), kernel=kernel, dilation=dilation, padding=padding, stride=stride),),
     method=False, grad_name="Im2ColBackward0", samples=lambda: [((_a(2, 3, 3, 4),), dict(_AT))], ref=_columns,
 )  # fmt: skip
-col2im = operator(
+col2im: Any = operator(
     "col2im",
     lambda x, *, size, kernel, dilation, padding, stride: _col2im(x, size, kernel, dilation, padding, stride),
     (lambda g, kernel, dilation, padding, stride: im2col(

@@ -30,7 +30,14 @@ def samples(op: Op) -> list[Sample]:
     assert op.domain is not None, f"{op.name} has neither samples nor domain"
     low, high = op.domain
     shapes = _SHAPES if len(op.tensors) > 1 else _SHAPES[:1]
-    return [(tuple(spread(*s, lo=low, hi=high, seed=i) for i, s in enumerate(shapes[: len(op.tensors)])), {})]
+    return [
+        (
+            tuple(
+                spread(*s, lo=low, hi=high, seed=i) for i, s in enumerate(shapes[: len(op.tensors)])
+            ),
+            {},
+        )
+    ]
 
 
 def tree(fn: Callable[[Any], Any], x: Any) -> Any:
@@ -45,7 +52,9 @@ def flat(x: Any) -> list[Any]:
     return [j for i in x for j in flat(i)] if isinstance(x, (tuple, list)) else [x]
 
 
-def call(op: Op, arrays: Any, attrs: dict[str, Any], leaf: Callable[[Any], Any] = wrap) -> list[Any]:
+def call(
+    op: Op, arrays: Any, attrs: dict[str, Any], leaf: Callable[[Any], Any] = wrap
+) -> list[Any]:
     """The results of an operator on Tensors made of arrays, as a list."""
     return flat(op.call(*tree(leaf, arrays), **attrs))
 
@@ -74,14 +83,31 @@ def check_complete(op: Op) -> None:
     """The record says enough to be tested, and is used under its own name."""
     assert op.samples is not None or op.domain is not None, "no samples and no domain"
     assert op.ref is not None or op.formula is not None, "no reference"
-    assert op.variadic or op.together or len(op.rules) in (0, len(op.tensors)), "a rule per tensor is needed"
-    known = {*op.tensors, *op.attrs, *op.keeps, *op.outputs, "y", "want", *(["others"] if op.variadic else [])}
+    assert op.variadic or op.together or len(op.rules) in (0, len(op.tensors)), (
+        "a rule per tensor is needed"
+    )
+    known = {
+        *op.tensors,
+        *op.attrs,
+        *op.keeps,
+        *op.outputs,
+        "y",
+        "want",
+        *(["others"] if op.variadic else []),
+    }
     known |= {t + s for t in op.tensors for s in ("_shape", "_dtype")}
     for need in op.needs:
         assert set(need) <= known, f"a rule names {set(need) - known}"
-    reserved = {"n", "s", "e", "at", "want", "y", "t"} & {*op.attrs, *op.tensors, *op.outputs, *op.keeps}
+    reserved = {"n", "s", "e", "at", "want", "y", "t"} & {
+        *op.attrs,
+        *op.tensors,
+        *op.outputs,
+        *op.keeps,
+    }
     reserved |= {"g"} & {*op.attrs, *op.saved}
-    assert not reserved or not op.grads, f"generated code uses the names {reserved} for other things"
+    assert not reserved or not op.grads, (
+        f"generated code uses the names {reserved} for other things"
+    )
 
 
 def check_value(op: Op) -> None:
@@ -103,17 +129,27 @@ def check_dtype(op: Op) -> None:
         wide = call(op, tree(_copy, arrays), attrs)
         low = call(op, tree(_narrow, arrays), attrs)
         for i, (a, b) in enumerate(zip(low, wide)):
-            given = "dtype" in attrs or all(x is None or x.dtype.kind not in "fc" for x in flat(arrays))
+            given = "dtype" in attrs or all(
+                x is None or x.dtype.kind not in "fc" for x in flat(arrays)
+            )
             want = b._a.dtype if given else _narrow(b._a[...]).dtype
             assert a._a.dtype == want, f"{op.name}{attrs} output {i}: {a._a.dtype}, expected {want}"
-            size = float(np.abs(b._a[np.isfinite(b._a)]).max(initial=1.0)) if b._a.dtype.kind in "fc" else 1.0
+            size = (
+                float(np.abs(b._a[np.isfinite(b._a)]).max(initial=1.0))
+                if b._a.dtype.kind in "fc"
+                else 1.0
+            )
             if b._a.dtype.kind in "fc":
                 _close(a, b, f"{op.name}{attrs} output {i} in float32", 2e-4, 2e-5 * size)
         if op.rule in ("promote", "float", "math") and len(op.promote) == len(op.tensors):
             halves = tree(lambda x: x.astype("f2") if x.dtype.kind == "f" else x, arrays)
             for i, (a, b) in enumerate(zip(call(op, halves, attrs), low)):
-                if b._a.dtype == np.float32 and not any(x is not None and x.dtype.kind == "c" for x in flat(arrays)):
-                    assert a._a.dtype == np.float16, f"{op.name}{attrs} output {i}: {a._a.dtype} for float16"
+                if b._a.dtype == np.float32 and not any(
+                    x is not None and x.dtype.kind == "c" for x in flat(arrays)
+                ):
+                    assert a._a.dtype == np.float16, (
+                        f"{op.name}{attrs} output {i}: {a._a.dtype} for float16"
+                    )
 
 
 # ---- gradients --------------------------------------------------------------------------------------
@@ -125,13 +161,13 @@ class _Probe:
         rng = np.random.default_rng(7)
         self.points = flat(tree(_copy, arrays))
         self.arrays = arrays
-        wanted = [op.together or op.formula is not None or i < len(op.rules) and op.rules[i] is not None
+        wanted = [op.together or op.formula is not None or (i < len(op.rules) and op.rules[i] is not None)
                   for i in range(len(self.points))]  # fmt: skip
         self.wants = [
             w and p is not None and p.dtype.kind in "fc" for w, p in zip(wanted, self.points)
         ]
         self.ways = [self._random(rng, p) if w else None for w, p in zip(self.wants, self.points)]
-        leaves, results = self.run(self.points)
+        _, results = self.run(self.points)
         self.outs = [i for i, r in enumerate(results) if r._n is not None]
         self.low = [results[i]._a for i in self.outs]
         self.weights = [self._random(rng, a).astype(a.dtype) for a in self.low]
@@ -166,7 +202,9 @@ class _Probe:
         wanted = [t for t, w in zip(leaves, self.wants) if w]
         outs = [results[i] for i in self.outs]
         weights = [wrap(np.array(w)) for w in self.weights]
-        return wanted, list(gradients(outs, wanted, weights, create_graph=create_graph, allow_unused=True))
+        return wanted, list(
+            gradients(outs, wanted, weights, create_graph=create_graph, allow_unused=True)
+        )
 
     def directions(self) -> list[Any]:
         """The random direction of each wanted leaf."""
@@ -175,7 +213,13 @@ class _Probe:
 
 def _fill(x: Any) -> Any:
     """None stays for an absent tensor, anything else is replaced in order."""
-    return tuple(_fill(i) for i in x) if isinstance(x, (tuple, list)) else x if x is not None else _Absent
+    return (
+        tuple(_fill(i) for i in x)
+        if isinstance(x, (tuple, list))
+        else x
+        if x is not None
+        else _Absent
+    )
 
 
 class _Absent:
@@ -234,7 +278,9 @@ def check_recorded(op: Op) -> None:
         for a, b in zip(found[1], p.slopes(create_graph=True)[1]):
             if a is None or b is None:
                 present = b if a is None else a
-                assert present is None or not np.any(present._a), f"{op.name}{p.attrs}: one gradient is None"
+                assert present is None or not np.any(present._a), (
+                    f"{op.name}{p.attrs}: one gradient is None"
+                )
             else:
                 _close(b, a, f"{op.name}{p.attrs}: recorded gradient", 1e-8, 1e-10)
 
@@ -255,12 +301,16 @@ def check_double(op: Op) -> None:
         got = _dot([None if s is None else s._a for s in second], p.directions())
         which = [g is not None and g._n is not None for g in slopes]
 
-        def inner(step: float, p: _Probe = p, which: list[bool] = which, pairs: Any = pairs) -> float:
+        def inner(
+            step: float, p: _Probe = p, which: list[bool] = which, pairs: Any = pairs
+        ) -> float:
             made = p.slopes(step)[1]
             return _dot([g._a for g, k in zip(made, which) if k], [w for _, w in pairs])
 
         want = (inner(EPS) - inner(-EPS)) / (2 * EPS)
-        np.testing.assert_allclose(got, want, 5e-5, 2e-6, err_msg=f"{op.name}{p.attrs}: second derivative")
+        np.testing.assert_allclose(
+            got, want, 5e-5, 2e-6, err_msg=f"{op.name}{p.attrs}: second derivative"
+        )
 
 
 # ---- layouts, devices, kernels -------------------------------------------------------------------------
@@ -291,13 +341,17 @@ def check_small(op: Op) -> None:
     for arrays, attrs in samples(op):
         whole = [None if a is None else np.broadcast_to(a, np.broadcast_shapes(*(x.shape for x in arrays if x is not None))) for a in arrays]  # fmt: skip
         full = call(op, tree(_copy, arrays), attrs)[0]._a
-        _close(call(op, tuple(whole), attrs)[0], full, f"{op.name} of expanded inputs", 1e-12, 1e-13)
+        _close(
+            call(op, tuple(whole), attrs)[0], full, f"{op.name} of expanded inputs", 1e-12, 1e-13
+        )
         ends = tuple(None if a is None else np.array(a.reshape(-1)[-1]) for a in whole)
         one = call(op, ends, attrs)[0]._a
         assert one.shape == () and type(one) is np.ndarray, f"{op.name} of scalars gives {one!r}"
         _close(one, full.reshape(-1)[-1], f"{op.name} of scalars", 1e-6, 1e-7)
         none = call(op, tuple(None if a is None else a.reshape(-1)[:0] for a in whole), attrs)[0]._a
-        assert none.shape == (0,) and none.dtype == full.dtype, f"{op.name} of empty arrays gives {none!r}"
+        assert none.shape == (0,) and none.dtype == full.dtype, (
+            f"{op.name} of empty arrays gives {none!r}"
+        )
 
 
 def check_inplace(op: Op) -> None:
@@ -321,7 +375,9 @@ def check_meta(op: Op) -> None:
         real = call(op, tree(_copy, arrays), attrs)
         hollow = call(op, arrays, attrs, lambda a: wrap(MetaArray(a.shape, a.dtype)))
         for i, (a, b) in enumerate(zip(hollow, real)):
-            assert type(a._a) is MetaArray, f"{op.name}{attrs} output {i} is a {type(a._a).__name__}"
+            assert type(a._a) is MetaArray, (
+                f"{op.name}{attrs} output {i} is a {type(a._a).__name__}"
+            )
             got, want = (a._a.shape, a._a.dtype), (b._a.shape, b._a.dtype)
             assert got == want, f"{op.name}{attrs} output {i} on meta: {got}, expected {want}"
 

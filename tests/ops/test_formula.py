@@ -48,7 +48,18 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         if dtype == "float64":
             parts.append(formula.cpp_source(op, "float32", f"_{k}", **attrs))
     (folder / "k.cpp").write_text("\n".join(parts))
-    command = ["g++", "-std=c++17", "-O0", "-Wall", "-Werror", "-shared", "-fPIC", "k.cpp", "-o", "k.so"]
+    command = [
+        "g++",
+        "-std=c++17",
+        "-O0",
+        "-Wall",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "k.cpp",
+        "-o",
+        "k.so",
+    ]
     subprocess.run(command, cwd=folder, check=True, timeout=100)
     return ctypes.CDLL(str(folder / "k.so"))
 

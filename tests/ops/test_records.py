@@ -24,7 +24,9 @@ KNOWN = {
     ("move", "meta"): "there is no data to move from the meta device",
 }
 HOMES = {op.kernel.__module__ for op in OPS.values()} | {"distrib.ops.activation"}
-FAMILIES = [m for m in vars(ops).values() if isinstance(m, types.ModuleType) and m.__name__ in HOMES]
+FAMILIES = [
+    m for m in vars(ops).values() if isinstance(m, types.ModuleType) and m.__name__ in HOMES
+]
 
 
 def cases() -> list[Any]:
@@ -51,7 +53,9 @@ def test_public_names_are_callable_and_documented(family: Any) -> None:
     for name in getattr(family, "__all__", ()):
         value = getattr(family, name)
         if isinstance(value, types.FunctionType):
-            assert getattr(value, "op", None) is not None or value.__doc__, f"{name} has no docstring"
+            assert getattr(value, "op", None) is not None or value.__doc__, (
+                f"{name} has no docstring"
+            )
         assert hasattr(distrib, name), f"distrib.{name} is not exported"
     for space, listed in (("nn.functional", "NN"), ("special", "SPECIAL")):
         module = importlib.import_module(f"distrib.{space}")

@@ -1,0 +1,1 @@
+"""Public helpers for tests: operator checks, gradient checks, ranks in one process."""
