@@ -58,6 +58,9 @@ from .ops.activation import *
 from .ops.shape import *
 from .ops.layout import *
 from .ops.join import *
+from .ops.arrange import *
+from .ops.ranges import *
+from .ops.take import *
 from .ops.creation import *
 from .ops.convert import *
 from .ops.index import *
@@ -70,7 +73,7 @@ from .ops.norm import *
 from .ops.random import *
 from .ops.embed import *
 from .ops.rnn import *
-from .ops.creation import range_ as range
+from .ops.ranges import range_ as range
 from .printing import set_printoptions
 from .random import (
     Generator,

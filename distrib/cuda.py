@@ -28,6 +28,15 @@ def _count() -> int:
     return int(n.value)
 
 
+def _missing() -> str:
+    """What a GPU would need and is not there."""
+    import importlib.util
+
+    if importlib.util.find_spec("cupy") is None:
+        return "no CuPy (install the extra cuda13, cuda12 or rocm7)"
+    return "no GPU that the driver shows"
+
+
 def is_available() -> bool:
     """Whether a GPU can be used."""
     return _count() > 0
@@ -46,7 +55,7 @@ def is_initialized() -> bool:
 def require() -> None:
     """Raise what PyTorch raises where there is no GPU."""
     if not is_available():
-        raise AssertionError(_NOT_BUILT)
+        raise AssertionError(f"{_NOT_BUILT}: expected a GPU for the device 'cuda', got {_missing()}")
 
 
 def _cupy() -> Any:

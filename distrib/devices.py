@@ -38,8 +38,7 @@ class device:
             self.type, self.index = type.type, type.index
             return
         if isinstance(type, int) and not isinstance(type, bool):
-            self.type, self.index = "cuda", type
-            return
+            type, index = "cuda", type
         if not isinstance(type, str):
             raise TypeError(
                 f"device(): argument 'type' must be str or int, not {type.__class__.__name__}"
@@ -54,6 +53,8 @@ class device:
             raise RuntimeError(
                 f"Expected one of {', '.join(TYPES)} device type at start of device string: {name}"
             )
+        if index is not None and index < 0:
+            raise RuntimeError(f"Device index must not be negative, got {index}")
         self.type, self.index = name, int(number) if colon else index
 
     def __repr__(self) -> str:

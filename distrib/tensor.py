@@ -312,10 +312,18 @@ class Tensor(Methods):
         return bool(self._a.item())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._real_item("double"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._real_item("int64_t"))
+
+    def _real_item(self, to: str) -> Any:
+        x = self.item()
+        if type(x) is complex:
+            if x.imag:
+                raise RuntimeError(f"value cannot be converted to type {to} without overflow: got {x}")
+            return x.real
+        return x
 
     def __complex__(self) -> complex:
         return complex(self.item())

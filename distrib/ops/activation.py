@@ -10,10 +10,18 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, W, check_dim, wrap
 from . import pointwise
 from .compare import unsupported
-from .gates import hardshrink, prelu_op
+from .gates import gelu as gelu  # public here as well: NN lists them
+from .gates import hardshrink as hardshrink
+from .gates import logsigmoid as logsigmoid
+from .gates import prelu_op
+from .gates import softplus as softplus
+from .gates import softsign as softsign
+from .gates import tanhshrink as tanhshrink
 from .record import OPS
 from .registry import attach, publish
+from .softmax import log_softmax as log_softmax
 from .softmax import softmax
+from .softmax import softmin as softmin
 
 WHOLE = ("relu6", "hardtanh", "threshold")  # of integers too
 

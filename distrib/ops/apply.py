@@ -167,7 +167,9 @@ def compile_source(text: str, name: str, **cells: Any) -> Any:
     scope: dict[str, Any] = {}
     lines = "".join(f" {line}\n" for line in text.split("\n"))
     exec(compile(f"def make({', '.join(cells)}):\n{lines} return {name}", f"<{name}>", "exec"), W, scope)
-    return scope["make"](**cells)
+    made = scope["make"](**cells)
+    made.__qualname__ = name  # Python's own messages about arguments say it
+    return made
 
 
 def build(op: Op) -> None:

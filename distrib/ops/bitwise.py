@@ -86,7 +86,20 @@ for _dunder, _fn in {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}.i
     attach(f"__r{_dunder}__", _fn)
 attach("__rlshift__", lambda self, other: bitwise_left_shift(other, self))
 attach("__rrshift__", lambda self, other: bitwise_right_shift(other, self))
-attach("__invert__", bitwise_not)
+
+
+def _invert(self: Tensor) -> Tensor:
+    """``~x``; TypeError where the function raises NotImplementedError, as in PyTorch."""
+    if self._a.dtype.kind not in "biu":
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors, "
+            f"got {self.dtype}"
+        )
+    flipped: Tensor = bitwise_not(self)
+    return flipped
+
+
+attach("__invert__", _invert)
 
 __all__ = [
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.inplace import kind
-from ..errors import DTypeError
+from ..errors import DistribError, DTypeError
 from ..tensor import Tensor, W, wrap
 from .core import cast
 from .formula import math as m

@@ -433,7 +433,7 @@ _property("mT", lambda x: transpose(_matrix_only(x, "mT"), -2, -1))
 _property("H", lambda x: adjoint(x) if x._a.ndim else x)
 _property("mH", lambda x: adjoint(_matrix_only(x, "mH")))
 for _names, _f in (
-    ("swapaxes swapdims", transpose), ("moveaxis", movedim), ("broadcast_to", broadcast_to),
+    ("swapaxes swapdims", transpose), ("moveaxis", movedim), ("broadcast_to", _expand_method),
 ):  # fmt: skip
     for _n in _names.split():
         attach(_n, _f)

@@ -339,19 +339,19 @@ def check_small(op: Op) -> None:
     if op.scalar is None:
         return
     for arrays, attrs in samples(op):
-        whole = [None if a is None else np.broadcast_to(a, np.broadcast_shapes(*(x.shape for x in arrays if x is not None))) for a in arrays]  # fmt: skip
+        shape = np.broadcast_shapes(*(x.shape for x in arrays if x is not None))
+        whole = [None if a is None else np.broadcast_to(a, shape) for a in arrays]
         full = call(op, tree(_copy, arrays), attrs)[0]._a
         _close(
             call(op, tuple(whole), attrs)[0], full, f"{op.name} of expanded inputs", 1e-12, 1e-13
         )
         ends = tuple(None if a is None else np.array(a.reshape(-1)[-1]) for a in whole)
         one = call(op, ends, attrs)[0]._a
-        assert one.shape == () and type(one) is np.ndarray, f"{op.name} of scalars gives {one!r}"
+        assert (one.shape, type(one)) == ((), np.ndarray), f"{op.name} of scalars gives {one!r}"
         _close(one, full.reshape(-1)[-1], f"{op.name} of scalars", 1e-6, 1e-7)
         none = call(op, tuple(None if a is None else a.reshape(-1)[:0] for a in whole), attrs)[0]._a
-        assert none.shape == (0,) and none.dtype == full.dtype, (
-            f"{op.name} of empty arrays gives {none!r}"
-        )
+        found = (none.shape, none.dtype)
+        assert found == ((0,), full.dtype), f"{op.name} of empty arrays gives {none!r}"
 
 
 def check_inplace(op: Op) -> None:
