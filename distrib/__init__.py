@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Rooms that are reached by their own names without loading the others.
 ROOMS = frozenset(
     "api autograd config cuda devices distributed dtypes errors kernels launcher linalg meta nn ops optim "
-    "printing random serialization testing utils version".split()
+    "printing random serialization special testing utils version".split()
 )
 
 

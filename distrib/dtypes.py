@@ -114,7 +114,8 @@ def of(raw: Any) -> dtype:
 def raw_of(wanted: Any) -> RawDType:
     """The NumPy dtype of a dtype object, a Python type or a NumPy dtype."""
     if type(wanted) is dtype:
-        return wanted.np
+        made: RawDType = wanted.np
+        return made
     if wanted is _builtin_float:
         return _default
     if wanted is _builtin_int:

@@ -147,7 +147,8 @@ def _body(a: Any, indent: int, summarize: bool, fmt: Any) -> str:
         parts += ["..."] + [_body(x, indent + 1, summarize, fmt) for x in a[len(a) - edge :]]
     else:
         parts = [_body(x, indent + 1, summarize, fmt) for x in a]
-    return "[" + ("," + "\n" * (a.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
+    made: str = "[" + ("," + "\n" * (a.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
+    return made
 
 
 def _edges(a: Any) -> Any:

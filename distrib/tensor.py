@@ -243,15 +243,18 @@ class Tensor(Methods):
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is floating."""
-        return self.dtype.is_floating_point
+        made: bool = self.dtype.is_floating_point
+        return made
 
     def is_complex(self) -> bool:
         """Whether the dtype is complex."""
-        return self.dtype.is_complex
+        made: bool = self.dtype.is_complex
+        return made
 
     def is_signed(self) -> bool:
         """Whether the dtype has a sign."""
-        return self.dtype.is_signed
+        made: bool = self.dtype.is_signed
+        return made
 
     def get_device(self) -> int:
         """The index of the GPU, -1 on the CPU."""

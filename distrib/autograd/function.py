@@ -304,7 +304,8 @@ class _Once(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """The value itself."""
-        return x.clone()
+        made: Tensor = x.clone()
+        return made
 
     @staticmethod
     def backward(ctx: Any, *g: Any) -> Any:

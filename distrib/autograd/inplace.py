@@ -120,7 +120,7 @@ def inplace(
             out = W["kernel"](op, a)(a, *arrays, **attrs)
             if op.keeps:
                 out = out[0]
-            store(a, out, op.name)
+            store(a, out, (t, *given))
     except W["ERRORS"] as e:
         raise _explain(op, t, given, attrs, e) from None
     cell = t._c or cell_of(t)
@@ -154,7 +154,7 @@ def kind(raw: Any) -> str:
     return names.get(name, name)
 
 
-def store(a: Any, out: Any, name: str) -> None:
+def store(a: Any, out: Any, operands: tuple[Any, ...]) -> None:
     """Write a result into an array: same shape after broadcasting, a dtype that may be cast to it."""
     shape = getattr(out, "shape", ())
     if shape != a.shape:
@@ -163,8 +163,12 @@ def store(a: Any, out: Any, name: str) -> None:
         )
     d = getattr(out, "dtype", a.dtype)
     if d != a.dtype and not dtypes.can_cast(dtypes.OF[d], dtypes.OF[a.dtype]):
+        taking = [x for x in operands if isinstance(x, (Tensor, bool, int, float, complex))]
+        promoted = W["result_raw"](taking)  # NumPy's own differs for Python numbers
+        if dtypes.OF[promoted].category < dtypes.OF[d].category:
+            promoted = dtypes.default_raw() if d.kind == "f" else d
         raise RuntimeError(
-            f"result type {kind(d)} can't be cast to the desired output type {kind(a.dtype)}"
+            f"result type {kind(promoted)} can't be cast to the desired output type {kind(a.dtype)}"
         )
     a[...] = out
 

@@ -128,7 +128,8 @@ def _adaptive_avg(x: Any, output_size: Any, n: int) -> Tensor:
     out = _wanted(output_size, x.shape[2:], n, name)
     for i, o in enumerate(out):
         x = along(x, 2 + i, ("mean", x.shape[2 + i], o))
-    return x.squeeze(0) if single else x
+    made: Tensor = x.squeeze(0) if single else x
+    return made
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

@@ -430,6 +430,15 @@ def explain(op: Op, args: Any, attrs: Any, e: Exception) -> Exception:
     text = str(e)
     if isinstance(e, TypeError) and ("not supported for the input types" in text or "No loop" in text):
         return DTypeError(f'"{op.name}" not implemented for \'{tensors[0].dtype.name.title()}\'')
+    if isinstance(e, TypeError) and text.startswith(("numpy boolean", "The numpy boolean")):
+        return DTypeError(
+            f"{op.name}(): the `-` operator is not supported for bool tensors",
+            got=", ".join(str(t.dtype) for t in tensors),
+            expected="numbers",
+            hint="Use the `~`, `^` or `logical_xor()` operator instead.",
+        )
+    if "duplicate value in 'axis'" in text:
+        return ShapeError(f"{_repeated(attrs)} appears multiple times in the list of dims")
     if isinstance(e, TypeError) and not tensors:
         return e
     if isinstance(e, TypeError) and "argument" in text and "ufunc" not in text:
@@ -446,9 +455,8 @@ def explain(op: Op, args: Any, attrs: Any, e: Exception) -> Exception:
 
 
 def _clash(shapes: list[tuple[int, ...]]) -> str | None:
-    if len(shapes) < 2:
-        return None
-    for a, b in zip(shapes, shapes[1:], strict=False):
+    a: tuple[int, ...] = ()
+    for b in shapes:  # a: the common shape of those before
         n = max(len(a), len(b))
         pa, pb = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
         for i in range(n - 1, -1, -1):
@@ -457,7 +465,14 @@ def _clash(shapes: list[tuple[int, ...]]) -> str | None:
                     f"The size of tensor a ({pa[i]}) must match the size of tensor b ({pb[i]}) at "
                     f"non-singleton dimension {i}"
                 )
+        a = tuple(q if p == 1 else p for p, q in zip(pa, pb, strict=True))
     return None
+
+
+def _repeated(attrs: dict[str, Any]) -> str:
+    """The dimension that a tuple of them names twice."""
+    dims = [d for v in attrs.values() if isinstance(v, tuple) for d in v]
+    return f"dim {next((d for i, d in enumerate(dims) if d in dims[:i]), dims)}"
 
 
 W.update(NUM=NUM, ERRORS=ERRORS, intercepted=intercepted, extended=extended)

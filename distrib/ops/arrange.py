@@ -41,7 +41,8 @@ def _repeat(self: Tensor, *repeats: Any) -> Tensor:
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """Copies side by side; missing counts in front are one."""
     reps = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return _repeat(input, (1,) * (input._a.ndim - len(reps)) + tuple(reps))
+    made: Tensor = _repeat(input, (1,) * (input._a.ndim - len(reps)) + tuple(reps))
+    return made
 
 
 flip_: Any = operator(
@@ -122,8 +123,10 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     order = list(range(input._a.ndim))
     order[a], order[b] = b, a
     if k == 1:
-        return permute(flip(input, (b,)), order).clone()
-    return permute(flip(input, (a,)), order).clone() if k == 3 else input.clone()
+        result: Tensor = permute(flip(input, (b,)), order).clone()
+        return result
+    made: Tensor = permute(flip(input, (a,)), order).clone() if k == 3 else input.clone()
+    return made
 
 
 @method()
@@ -148,7 +151,8 @@ def repeat_interleave(
         )
     if (counts < 0).any():
         raise ShapeError("repeats can not be negative")
-    return input.index_select(dim, as_index(np.repeat(np.arange(n), counts)))
+    made: Tensor = input.index_select(dim, as_index(np.repeat(np.arange(n), counts)))
+    return made
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
@@ -182,8 +186,10 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All combinations of elements of vectors, a row each."""
     if len(tensors) == 1:
-        return tensors[0].clone()
-    return stack([g.flatten() for g in meshgrid(*tensors)], 1)
+        result: Tensor = tensors[0].clone()
+        return result
+    made: Tensor = stack([g.flatten() for g in meshgrid(*tensors)], 1)
+    return made
 
 
 def block_diag(*tensors: Any) -> Tensor:
@@ -199,7 +205,8 @@ def block_diag(*tensors: Any) -> Tensor:
         left, right = zeros(h, at, dtype=t.dtype), zeros(h, width - at - w, dtype=t.dtype)
         rows.append(cat([left, t, right], 1))
         at += w
-    return cat(rows, 0)
+    made: Tensor = cat(rows, 0)
+    return made
 
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
@@ -211,8 +218,10 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(pick(range(input.numel()), r))
     if not rows:
-        return input.new_empty((0, r) if r else (0,))
-    return input[as_index(np.array(rows))]
+        result: Tensor = input.new_empty((0, r) if r else (0,))
+        return result
+    made: Tensor = input[as_index(np.array(rows))]
+    return made
 
 
 # ---- triangles and diagonals -------------------------------------------------------------------------
@@ -260,17 +269,20 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     from .shape import diagonal as take
 
     if input._a.ndim == 1:
-        return diag_embed(input, diagonal)
+        found: Tensor = diag_embed(input, diagonal)
+        return found
     if input._a.ndim != 2:
         raise ShapeError(f"diag(): Supports 1D or 2D tensors. Got {input._a.ndim}D")
     made: Tensor = take(input, offset=diagonal)
-    return made.clone()
+    result: Tensor = made.clone()
+    return result
 
 
 @method()
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix whose diagonal holds all elements."""
-    return diag_embed(input.flatten(), offset)
+    made: Tensor = diag_embed(input.flatten(), offset)
+    return made
 
 
 @method()

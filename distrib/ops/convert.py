@@ -106,19 +106,22 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 @method()
 def type_as(self: Tensor, tensor: Tensor) -> Tensor:
     """This tensor in the dtype and on the device of another."""
-    return to(self, tensor)
+    made: Tensor = to(self, tensor)
+    return made
 
 
 @method()
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor on the CPU."""
-    return to(self, device="cpu", memory_format=memory_format)
+    made: Tensor = to(self, device="cpu", memory_format=memory_format)
+    return made
 
 
 @method()
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     """This tensor on a GPU."""
-    return to(self, device="cuda" if device is None else device, memory_format=memory_format)
+    made: Tensor = to(self, device="cuda" if device is None else device, memory_format=memory_format)
+    return made
 
 
 @method()

@@ -131,25 +131,29 @@ def atleast_3d(*tensors: Any) -> Any:
 def hstack(tensors: Any) -> Tensor:
     """Tensors joined side by side."""
     ts = atleast_1d(list(_checked_list(tensors, "hstack")))
-    return cat(ts, 0 if ts[0]._a.ndim == 1 else 1)
+    made: Tensor = cat(ts, 0 if ts[0]._a.ndim == 1 else 1)
+    return made
 
 
 @with_out
 def vstack(tensors: Any) -> Tensor:
     """Tensors joined one below the other."""
-    return cat(atleast_2d(list(_checked_list(tensors, "vstack"))), 0)
+    made: Tensor = cat(atleast_2d(list(_checked_list(tensors, "vstack"))), 0)
+    return made
 
 
 @with_out
 def dstack(tensors: Any) -> Tensor:
     """Tensors joined along the third dimension."""
-    return cat(atleast_3d(list(_checked_list(tensors, "dstack"))), 2)
+    made: Tensor = cat(atleast_3d(list(_checked_list(tensors, "dstack"))), 2)
+    return made
 
 
 @with_out
 def column_stack(tensors: Any) -> Tensor:
     """Vectors and matrices joined as columns."""
-    return hstack([t if t._a.ndim > 1 else reshape(t, (-1, 1)) for t in _checked_list(tensors, "column_stack")])
+    made: Tensor = hstack([t if t._a.ndim > 1 else reshape(t, (-1, 1)) for t in _checked_list(tensors, "column_stack")])
+    return made
 
 
 concat = concatenate = cat
@@ -312,7 +316,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         raise ShapeError("chunk expects at least a 1-dimensional tensor")
     n = input._a.shape[check_dim(dim, input._a.ndim)]
     size = -(-n // chunks)
-    return split(input, [0] * chunks if n == 0 else size, dim)
+    made: tuple[Tensor, ...] = split(input, [0] * chunks if n == 0 else size, dim)
+    return made
 
 
 @method()
@@ -327,7 +332,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         k = indices_or_sections
         if k <= 0:
             raise ShapeError(f"number of sections must be larger than 0, got {k}")
-        return split(input, [n // k + (i < n % k) for i in range(k)], dim)
+        made: tuple[Tensor, ...] = split(input, [n // k + (i < n % k) for i in range(k)], dim)
+        return made
     ends = [*(min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections), n]
     starts = [0, *ends[:-1]]
     return tuple(narrow(input, dim, min(a, n), max(0, b - a)) for a, b in zip(starts, ends, strict=True))
@@ -341,7 +347,8 @@ def _stacked_split(name: str, dims: int, dim: int) -> Any:
         k = indices_or_sections
         if isinstance(k, int) and (k <= 0 or input._a.shape[d] % k):
             raise ShapeError(f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input._a.shape[d]} is not divisible by the split_size {k}!")
-        return tensor_split(input, k, d)
+        made: tuple[Tensor, ...] = tensor_split(input, k, d)
+        return made
 
     cut.__name__ = name
     cut.__doc__ = f"Pieces along dimension {dim}, of equal size or cut at indices."

@@ -277,7 +277,8 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 @method()
 def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
     """The shape of another tensor, in place."""
-    return resize_(self, tuple(the_template.shape))
+    made: Tensor = resize_(self, tuple(the_template.shape))
+    return made
 
 
 __all__ = [

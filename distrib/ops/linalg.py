@@ -32,7 +32,8 @@ _C_NAMES = {"float32": "float", "float64": "double", "int64": "long", "int32": "
 
 
 def _cname(a: Any) -> str:
-    return _C_NAMES.get(a.dtype.name, a.dtype.name)
+    made: str = _C_NAMES.get(a.dtype.name, a.dtype.name)
+    return made
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -173,7 +174,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 @with_out
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """The sum of products of two vectors, the first conjugated."""
-    return dot(conj(input), other)
+    made: Tensor = dot(conj(input), other)
+    return made
 
 
 @method()
@@ -198,7 +200,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         return made
     if input._a.shape[-1] != other._a.shape[-1]:
         raise ShapeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input._a.shape)} and {list(other._a.shape)}")
-    return tensordot(input, other, ([-1], [-1]))
+    result: Tensor = tensordot(input, other, ([-1], [-1]))
+    return result
 
 
 # ---- products added to a tensor ------------------------------------------------------------------
@@ -404,7 +407,8 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         raise RuntimeError(f"inputs dimension {dim} must have length 3. Got {input._a.shape[d]} and {other._a.shape[d]}")
     a, b = (x.expand(shape).unbind(d) for x in (input, other))
     parts = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    return stack(parts, d)
+    made: Tensor = stack(parts, d)
+    return made
 
 
 __all__ = [

@@ -214,7 +214,8 @@ def cross_entropy(
     if reduction == "mean":
         made: Tensor = both.sum() / (keep.sum() if weight is None else w.sum())
         return made
-    return both.reshape(shape) if reduction == "none" else both.sum()
+    result: Tensor = both.reshape(shape) if reduction == "none" else both.sum()
+    return result
 
 
 def _soft_targets(input: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
@@ -248,7 +249,8 @@ def nll_loss(
     w = _weights(weight, rows, t, classes, ignore_index)
     loss = -nll_pick(rows, t, ignore_index=ignore_index)
     if reduction == "mean" and w is None and loss.numel() == 0:
-        return loss.sum() / 0.0
+        made: Tensor = loss.sum() / 0.0
+        return made
     return _finish(loss, w, reduction, shape)
 
 

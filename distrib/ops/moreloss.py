@@ -33,7 +33,8 @@ def kl_div(
     else:
         loss = _xlogy(target, target) - target * input
     if reduction == "batchmean":
-        return loss.sum() / input.shape[0] if input._a.ndim else loss.sum()
+        made: Tensor = loss.sum() / input.shape[0] if input._a.ndim else loss.sum()
+        return made
     return _reduced(loss, reduction)
 
 
@@ -88,7 +89,8 @@ def gaussian_nll_loss(
 
 def _spreads(s: Any, t: Any) -> bool:
     try:
-        return np.broadcast_shapes(s, t) == s
+        made: bool = np.broadcast_shapes(s, t) == s
+        return made
     except ValueError:
         return False
 
@@ -176,7 +178,8 @@ def multilabel_margin_loss(
     use = wrap((named[:, :, None] & ~right[:, None, :]).astype(z._a.dtype))
     loss = (z * use).sum((1, 2)) / c
     if reduction == "none" and input._a.ndim < 2:
-        return loss.reshape(())
+        made: Tensor = loss.reshape(())
+        return made
     return _reduced(loss, reduction)
 
 

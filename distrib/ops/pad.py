@@ -88,7 +88,8 @@ def _along(x: Tensor, dim: int, n: int, a: int, b: int, mode: str) -> Tensor:
         return x
     if mode == "circular":
         parts = [narrow(x, dim, n - a, a)] if a else []
-        return cat([*parts, x, *([narrow(x, dim, 0, b)] if b else [])], dim)
+        result: Tensor = cat([*parts, x, *([narrow(x, dim, 0, b)] if b else [])], dim)
+        return result
     made: Tensor = x.index_select(dim, as_index(_indices(n, a, b, mode)))
     return made
 

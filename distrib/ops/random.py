@@ -246,7 +246,8 @@ def _check_p(p: float, name: str = "dropout") -> None:
 def _drop(input: Tensor, p: float, shape: Any) -> Tensor:
     """Zero elements with probability p and scale the others; the mask is drawn in memory order."""
     if type(input._a) is not ndarray:
-        return input.clone()
+        made: Tensor = input.clone()
+        return made
     if p == 1.0:
         zero: Tensor = input * 0.0
         return zero

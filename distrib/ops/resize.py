@@ -180,7 +180,8 @@ def _resized(x: Tensor, kind: str, out: Any, scales: Any, align: bool, antialias
 def _bytes(x: Tensor, kind: str, out: Any, scales: Any, align: bool, antialias: bool) -> Tensor:
     """Bytes are resized in float32 and rounded."""
     y = _resized(x.float(), kind, out, scales, align, antialias)
-    return (y + 0.5).floor().clamp(0, 255).to(x.dtype)
+    made: Tensor = (y + 0.5).floor().clamp(0, 255).to(x.dtype)
+    return made
 
 
 def _given(value: Any, n: int, x: Tensor, name: str) -> list[Any]:
@@ -251,7 +252,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     c, h, w, n = s[-3] // (r * r), s[-2], s[-1], len(s) - 3
     split = input.reshape(*s[:-3], c, r, r, h, w)
     lead = range(n)
-    return split.permute(*lead, n, n + 3, n + 1, n + 4, n + 2).reshape(*s[:-3], c, h * r, w * r)
+    made: Tensor = split.permute(*lead, n, n + 3, n + 1, n + 4, n + 2).reshape(*s[:-3], c, h * r, w * r)
+    return made
 
 
 @method()
@@ -268,7 +270,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     c, h, w, n = s[-3], s[-2] // r, s[-1] // r, len(s) - 3
     split = input.reshape(*s[:-3], c, h, r, w, r)
     lead = range(n)
-    return split.permute(*lead, n, n + 2, n + 4, n + 1, n + 3).reshape(*s[:-3], c * r * r, h, w)
+    made: Tensor = split.permute(*lead, n, n + 2, n + 4, n + 1, n + 3).reshape(*s[:-3], c * r * r, h, w)
+    return made
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -280,7 +283,8 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         raise ShapeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
     if s[1] % groups:
         raise ShapeError(f"Number of channels must be divisible by groups. Got {s[1]} channels and {groups} groups.")
-    return input.reshape(s[0], groups, s[1] // groups, *s[2:]).transpose(1, 2).reshape(s)
+    made: Tensor = input.reshape(s[0], groups, s[1] // groups, *s[2:]).transpose(1, 2).reshape(s)
+    return made
 
 
 __all__ = ["channel_shuffle", "pixel_shuffle", "pixel_unshuffle"]

@@ -80,7 +80,8 @@ def _sampled(x: Tensor, grid: Tensor, mode: int, padding: int, align: bool) -> T
             y = _pick(flat, [p.detach().round() for p in places], size)
         else:
             y = _linear(flat, places, size)
-    return y.reshape(n, c, *out)
+    made: Tensor = y.reshape(n, c, *out)
+    return made
 
 
 def _unscaled(p: Tensor, size: int, align: bool) -> Tensor:
@@ -103,7 +104,8 @@ def _padded(p: Tensor, size: int, padding: int, align: bool) -> Tensor:
 
 def _reflected(p: Tensor, low: float, high: float) -> Tensor:
     if low == high:
-        return p * 0
+        result: Tensor = p * 0
+        return result
     span = high - low
     p = (p - low).abs()
     flips = (p.detach() / span).floor()
@@ -149,10 +151,12 @@ def _cubic(t: Tensor) -> list[Tensor]:
     a = -0.75
 
     def far(x: Tensor) -> Tensor:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        made: Tensor = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        return made
 
     def near(x: Tensor) -> Tensor:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
+        made: Tensor = ((a + 2) * x - (a + 3)) * x * x + 1
+        return made
 
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
@@ -198,7 +202,8 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         shape[i] = k
         base[..., n - 1 - i] = line.reshape(shape)
     points = wrap(base.reshape(1, -1, n + 1).astype(theta._a.dtype))
-    return (points @ theta.mT).reshape(size[0], *size[2:], n)
+    made: Tensor = (points @ theta.mT).reshape(size[0], *size[2:], n)
+    return made
 
 
 __all__ = ["grid_sampler", "grid_sampler_2d", "grid_sampler_3d"]

@@ -226,7 +226,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     if reduce is not None:
         if reduce not in ("add", "multiply"):
             raise RuntimeError("reduce argument must be either add or multiply.")
-        return scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
+        result: Tensor = scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
+        return result
     made: Tensor = scatter_(input, _index(index, "scatter"), src, dim=dim)
     return made
 
@@ -345,7 +346,8 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     if reduce not in _UFUNC:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
     if reduce == "sum" and include_self:
-        return scatter_add(input, dim, index, src)
+        result: Tensor = scatter_add(input, dim, index, src)
+        return result
     made: Tensor = scatter_reduce_(input, _index(index, "scatter_reduce"), src, dim=dim, reduce=reduce, include_self=include_self)
     return made
 

@@ -261,7 +261,8 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     """In which of the intervals between boundaries each value lies."""
     if boundaries._a.ndim != 1:
         raise ShapeError(f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries._a.ndim})")
-    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+    made: Tensor = searchsorted(boundaries, input, out_int32=out_int32, right=right)
+    return made
 
 
 # ---- counting ---------------------------------------------------------------------------------------------

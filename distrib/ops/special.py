@@ -15,10 +15,17 @@ from . import bessel
 from .arithmetic import abs, exp, log, sgn
 from .compare import eq, ge, gt, le, logical_and, logical_not, masked, where3
 from .formula import math as m
+from .pointwise import exp2 as exp2  # public in torch.special as well, like those below
+from .pointwise import expm1 as expm1
+from .pointwise import log1p as log1p
+from .pointwise import round as round
 from .pointwise import sigmoid
+from .pointwise import sinc as sinc
+from .pointwise import xlogy as xlogy
 from .registry import attach, elementwise, inplace_of, method, publish, with_out
 from .samples import one, spread
 from .specialmath import FUNCTIONS
+from .stats import logsumexp as logsumexp
 
 xp: Any = None  # bound per array type
 _SPECIAL: dict[str, Any] = {"method": False, "inplace": False}

@@ -16,6 +16,8 @@ def special(fn: Callable[..., Any]) -> Callable[..., Any]:
     def wide(*args: Any) -> Any:
         kinds = [np.asarray(a).dtype for a in args if hasattr(a, "dtype")]
         out = np.result_type(*kinds) if kinds else np.dtype("f8")
+        if out.kind == "c":
+            raise NotImplementedError(f'"{fn.__name__}_cpu" not implemented for complex numbers')
         out = out if out.kind in "f" else np.dtype("f8")
         with np.errstate(all="ignore"):
             return np.asarray(fn(*[np.asarray(a, "f8") for a in args])).astype(out)

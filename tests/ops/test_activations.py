@@ -17,7 +17,19 @@ def same(t: Any, values: Any) -> None:
     np.testing.assert_allclose(np.asarray(t.tolist()), np.asarray(values), 1e-6, 1e-7)
 
 
-INPLACE = ["relu", "relu6", "leaky_relu", "elu", "selu", "celu", "hardtanh", "hardswish", "hardsigmoid", "silu", "mish"]
+INPLACE = [
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "silu",
+    "mish",
+]
 
 
 @pytest.mark.parametrize("name", INPLACE)
@@ -38,7 +50,9 @@ def test_integers_are_refused_where_pytorch_does(name: str) -> None:
             getattr(F, name)(torch.tensor([0, 1]))
 
 
-@pytest.mark.parametrize("name", ["silu", "gelu", "softplus", "mish", "logsigmoid", "elu", "softsign", "sigmoid"])
+@pytest.mark.parametrize(
+    "name", ["silu", "gelu", "softplus", "mish", "logsigmoid", "elu", "softsign", "sigmoid"]
+)
 def test_no_overflow_far_out(name: str) -> None:
     x = torch.tensor([-1000.0, 1000.0], requires_grad=True)
     y = getattr(F, name)(x)

@@ -12,8 +12,8 @@ template <class T>
 static void dk_softmax(idx C, const T* x, T* y, bool log) {
     const T m = row_max(C, x);
     if (log) {
-        const T k = m + std::log(exp_sum(C, x, m));
-        each_vec<T>(C, [&](idx i, idx n) { st_upto<T>(y + i, ld_upto(x + i, n, (T)0) - k, n); });
+        const T k = std::log(exp_sum(C, x, m));  // the maximum first: far from zero, m + k would lose k's digits
+        each_vec<T>(C, [&](idx i, idx n) { st_upto<T>(y + i, ld_upto(x + i, n, (T)0) - m - k, n); });
         return;
     }
     vec<T> s = {};
