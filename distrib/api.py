@@ -73,6 +73,17 @@ from .ops.norm import *
 from .ops.random import *
 from .ops.embed import *
 from .ops.rnn import *
+from .ops.resize import *
+from .ops.adaptive import *
+from .ops.sample import *
+from .ops.distance import *
+from .ops.moreloss import *
+from .ops.ctc import *
+from .ops.sort import *
+from .ops.algebra import *
+from .ops.matrix import *
+from .ops.viewcopy import *
+from .ops.quantile import *
 from .ops.ranges import range_ as range
 from .printing import set_printoptions
 from .random import (

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from .dtypes import Array
+from .meta import MetaArray as MetaArray
+from .meta import meta_xp
 
 np.seterr(all="ignore")  # as PyTorch: infinities and NaN are values, not warnings
 ndarray = np.ndarray
@@ -232,8 +234,5 @@ def move(array: Array, to: device) -> Array:
     with xp.cuda.Device(to.index or 0):
         return xp.asarray(host)
 
-
-from .meta import MetaArray as MetaArray  # noqa: E402
-from .meta import meta_xp  # noqa: E402
 
 XP[MetaArray] = meta_xp

@@ -115,6 +115,15 @@ def _dtype_like(x: Any) -> Any:
     return x.dtype if isinstance(x, (MetaArray, np.ndarray, np.generic)) else type(x)
 
 
+def _same_device(args: Any) -> None:
+    """TypeError, as CuPy's, for arrays of the CPU between those of meta; numbers may lie anywhere."""
+    for a in args:
+        if isinstance(a, (tuple, list)):
+            _same_device(a)
+        elif isinstance(a, np.ndarray) and a.ndim:
+            raise TypeError(f"expected arrays on meta, got one of shape {list(a.shape)} on cpu")
+
+
 class _Ufunc:
     """A NumPy ufunc on shapes: broadcasting, and NumPy's own dtype resolution."""
 
@@ -124,6 +133,7 @@ class _Ufunc:
     def __call__(
         self, *args: Any, out: Any = None, where: Any = None, dtype: Any = None, **_: Any
     ) -> Any:
+        _same_device(args)
         if self.ufunc.signature:
             return _hollow(self.ufunc, args, {})
         shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in args))
@@ -152,6 +162,7 @@ class _Ufunc:
 
 
 def _matmul(a: Any, b: Any, out: Any = None) -> Any:
+    _same_device((a, b))
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul: an input has no dimensions")
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
@@ -175,6 +186,7 @@ def _like(x: Any, dtype: Any = None, **_: Any) -> Any:
 
 
 def _where(c: Any, a: Any, b: Any) -> Any:
+    _same_device((c, a, b))
     shape = np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (c, a, b)))
     raws = [x.dtype for x in (a, b) if hasattr(x, "dtype")]
     return MetaArray(shape, np.result_type(*raws) if raws else np.result_type(a, b))
@@ -213,6 +225,7 @@ def _hollow(fn: Any, args: Any, kwargs: Any) -> Any:
             return tuple(strip(i) for i in x)
         return x
 
+    _same_device(args)
     with np.errstate(all="ignore"):
         return strip(fn(*zeros(tuple(args)), **{k: zeros(v) for k, v in kwargs.items()}))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,15 @@ class Tensor(Methods):
         "__weakref__",
         "_a",  # the raw array
         "_c",  # version cell or None
+        "_grad",  # what .grad reads and, checked, writes
         "_n",  # None, a graph node, or the leaf's own accumulator: this slot is requires_grad
         "_view",  # None or (tensor viewed, op, attrs): how to make this view again
-        "grad",
     )
     _a: Array
     _n: Any
     _c: Cell | None
     _view: tuple[Tensor, Any, Any] | None
-    grad: Tensor | None
+    _grad: Tensor | None
     __array_priority__ = 1000
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -84,8 +85,19 @@ class Tensor(Methods):
             t._a = args[0]._a
         else:
             t._a = _legacy_array(args)
-        t._n = t._c = t._view = t.grad = None
+        t._n = t._c = t._view = t._grad = None
         return t
+
+    def _assign_grad(self, g: Tensor | None) -> None:
+        if g is not None:
+            check_grad(self, g)
+        self._grad = g
+
+    def _drop_grad(self) -> None:
+        self._grad = None
+
+    # read in C, as a slot is
+    grad = property(attrgetter("_grad"), _assign_grad, _drop_grad, "The gradient, or None.")
 
     # -- graph
     @property
@@ -378,8 +390,33 @@ def wrap(a: Array, node: Any = None) -> Tensor:
     t: Tensor = new(Tensor)
     t._a = a
     t._n = node
-    t.grad = t._c = t._view = None
+    t._grad = t._c = t._view = None
     return t
+
+
+def check_grad(t: Tensor, g: Any) -> None:
+    """TypeError or RuntimeError for what cannot be the gradient of a tensor."""
+    if not isinstance(g, Tensor):
+        raise TypeError(
+            f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}"
+        )
+    if g is t:
+        raise RuntimeError("can't assign Variable as its own grad")
+    if g._a.dtype != t._a.dtype:
+        raise RuntimeError(
+            f"attempting to assign a gradient with dtype '{g.dtype}' to a tensor with dtype "
+            f"'{t.dtype}'. Please ensure that the gradient and the tensor have the same dtype"
+        )
+    if type(g._a) is not type(t._a) or (type(t._a) is not ndarray and g.device != t.device):
+        raise RuntimeError(
+            f"attempting to assign a gradient located on device '{g.device}' to a tensor located on "
+            f"device '{t.device}'. Please ensure that the gradient and the tensor are on the same device"
+        )
+    if g._a.shape != t._a.shape:
+        raise RuntimeError(
+            f"attempting to assign a gradient of size '{list(g._a.shape)}' to a tensor of size "
+            f"'{list(t._a.shape)}'. Please ensure that the gradient and the tensor are the same size"
+        )
 
 
 def raw(x: Any) -> Any:

@@ -221,17 +221,17 @@ def accumulate(leaf: Leaf, g: Any, create_graph: bool) -> None:
     if t is None:
         return
     if create_graph:
-        t.grad = g if t.grad is None else t.grad + g
-    elif t.grad is None:
+        t._grad = g if t._grad is None else t._grad + g
+    elif t._grad is None:
         if isinstance(g, np.generic):
             g = np.asarray(g)
         own = type(g) is ndarray and g.base is None and g.flags.writeable and getrefcount(g) <= 5
         fits = own and (g.flags.c_contiguous or g.strides == t._a.strides)
-        t.grad = wrap(g if fits else _copy_like(g, t._a))
+        t._grad = wrap(g if fits else _copy_like(g, t._a))
     else:
-        held = t.grad
+        held = t._grad
         if held._n is not None:
-            t.grad = held + wrap(g)
+            t._grad = held + wrap(g)
         else:
             held._a += g
             if held._c is not None:
@@ -336,7 +336,7 @@ def backward(
                 if type(x._n) is Leaf:
                     accumulate(x._n, g if create_graph else g._a, create_graph)
                 else:
-                    x.grad = g if x.grad is None else x.grad + g
+                    x._grad = g if x._grad is None else x._grad + g
         return
     nodes = [t._n for t in roots]
     if create_graph:

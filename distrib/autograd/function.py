@@ -138,12 +138,27 @@ class _Op:
                         "but the corresponding forward input was not a Variable"
                     )
                 continue
-            if x is not None and not isinstance(x, Tensor):
-                raise TypeError(
-                    f"function {self.grad_name} returned an object that is not a Tensor at position {i + 1}: {type(x).__name__}"
-                )
+            if x is not None:
+                self._check(n.edges[len(out)], x, i)
             out.append(x)
         return out
+
+    def _check(self, edge: Any, x: Any, i: int) -> None:
+        """RuntimeError for what is no gradient of the input at a position."""
+        if not isinstance(x, Tensor):
+            raise RuntimeError(
+                f"function {self.grad_name} returned an object that is not a Tensor at position "
+                f"{i + 1}: expected Tensor or None, got {type(x).__name__}"
+            )
+        if edge is None or x._a.shape == edge.shape or type(edge.shape) is not tuple:
+            return
+        got, want = tuple(x._a.shape), edge.shape
+        tail = got[len(got) - len(want) :]
+        if len(want) > len(got) or any(w not in (1, k) for w, k in zip(want, tail, strict=True)):
+            raise RuntimeError(
+                f"Function {self.grad_name} returned an invalid gradient at index {i} - got "
+                f"{list(got)} but expected shape compatible with {list(want)}"
+            )
 
 
 class _Meta(type):

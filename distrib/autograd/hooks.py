@@ -144,7 +144,7 @@ def retain_grad(self: Tensor) -> None:
     def keep(g: Tensor) -> None:
         t = ref()
         if t is not None:
-            t.grad = g if t.grad is None else t.grad + g
+            t._grad = g if t._grad is None else t._grad + g
 
     hooked(self._n).retain = keep
 

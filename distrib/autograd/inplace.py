@@ -70,6 +70,23 @@ def _sum_raw(g: Any, shape: Any) -> Any:
     return g if g.shape == shape else sum_to(g, shape, False)
 
 
+def _maker(t: Tensor) -> str:
+    """The function that a tensor with a history came out of."""
+    n = t._n.edges[0] if t._n.op.pick else t._n
+    return str(n.op.grad_name)
+
+
+def _check_overlap(a: Any) -> None:
+    """RuntimeError where one element in memory stands for several of the array's."""
+    if any(k == 0 and n > 1 for k, n in zip(a.strides, a.shape, strict=True)) and a.size:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single "
+            f"memory location: got shape {list(a.shape)} with strides "
+            f"{[k // a.itemsize for k in a.strides]}. Please clone() the tensor before performing the "
+            "operation."
+        )
+
+
 def check_writable(t: Tensor, recording: bool) -> None:
     """RuntimeError for a leaf that requires grad, a view of one, an inference tensor outside of its mode."""
     if t._c is not None and t._c.version is None and not state.inference:
@@ -87,7 +104,7 @@ def check_writable(t: Tensor, recording: bool) -> None:
     while view._view is not None:
         if view._view[1] is None and (t._n is not None):
             raise RuntimeError(
-                f"Output {t.output_nr} of {t._n.op.grad_name} is a view and is being modified inplace. This "
+                f"Output {t.output_nr} of {_maker(t)} is a view and is being modified inplace. This "
                 "view is the output of a function that returns multiple views. Such functions do not allow "
                 "the output views to be modified inplace. You should replace the inplace operation by an "
                 "out-of-place one."
@@ -106,6 +123,8 @@ def inplace(
     )
     check_writable(t, recording and (t._n is not None or needs))
     a = t._a
+    if 0 in a.strides and op.name != "fill":
+        _check_overlap(a)
     given = tuple(_same(op, x, a) for x in args)
     first = op.tensors[0]  # a rule that reads the overwritten value gets a copy, as in PyTorch
     old = wrap(a.copy() if needs and first in op.saved else None, t._n)

@@ -63,7 +63,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             )
         t: Any = new(cls)
         t._a = data._a
-        t._c = t._view = t.grad = None
+        t._c = t._view = t._grad = None
         t._n = Leaf(t) if requires_grad else None
         return t
 
@@ -266,7 +266,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
         t: Any = new(cls)
         t._a = empty((0,), device=device, dtype=dtype)._a
-        t._c = t._view = t.grad = None
+        t._c = t._view = t._grad = None
         t._n = Leaf(Parameter(t.data)) if requires_grad else None
         return t
 
@@ -310,7 +310,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     ) -> Any:
         t: Any = new(cls)
         t._a = empty((0,), device=device, dtype=dtype)._a
-        t._n = t._c = t._view = t.grad = None
+        t._n = t._c = t._view = t._grad = None
         t.persistent = persistent
         t._is_buffer = True
         return t

@@ -18,7 +18,7 @@ from .gates import softplus as softplus
 from .gates import softsign as softsign
 from .gates import tanhshrink as tanhshrink
 from .record import OPS
-from .registry import attach, publish
+from .registry import attach, publish, with_out
 from .softmax import log_softmax as log_softmax
 from .softmax import softmax
 from .softmax import softmin as softmin
@@ -125,6 +125,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _run("hardsigmoid", input, inplace)
 
 
+@with_out
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x pulled towards zero by lambd."""
     if lambd < 0:

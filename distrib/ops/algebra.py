@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, check_dim, wrap
+from .compare import where3
 from .core import cast
 from .decompose import (
     LinAlgError, cholesky_, det_, inverse_, matrices, pinv_, slogdet_, solve_, triangular,
@@ -78,8 +79,6 @@ def _tolerant(fn: Any, x: Tensor, probe: Any, check_errors: bool) -> tuple[Any, 
     info = _info(x, probe)
     bad = wrap((info._a != 0)[..., None, None])
     eye = wrap(np.eye(x.shape[-1], dtype=x._a.dtype))
-    from .compare import where3
-
     return where3(bad, wrap(np.full((), np.nan, x._a.dtype)), fn(where3(bad, eye, x))), info
 
 
@@ -269,7 +268,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
     """The Moore-Penrose inverse."""
     check(A, "pinv", square=hermitian)
     low, rel = _tolerances(A, atol, rcond if rtol is None else rtol)
-    made: Tensor = pinv_(A, rtol=rel, atol=low)
+    made: Tensor = pinv_(A, rtol=rel, atol=low, half="lower" if hermitian else None)
     return made
 
 
@@ -280,11 +279,12 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     if 0 in tuple(A.shape)[-2:]:
         return wrap(np.zeros(tuple(A.shape)[:-2], "i8"))
     low, rel = _tolerances(A, atol if tol is None else tol, 0.0 if tol is not None else rtol)
-    s = svdvals_(A.detach())._a
-    bound = np.maximum(np.asarray(low), np.asarray(rel) * s[..., 0])
+    s = np.abs(eigh_(A.detach())[0]._a) if hermitian else svdvals_(A.detach())._a
+    bound = np.maximum(np.asarray(low), np.asarray(rel) * s.max(-1))
     return wrap(np.asarray((s > bound[..., None]).sum(-1), "i8"))
 
 
+@with_out
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any:
     """Least squares solutions of AX = B, residuals, ranks and singular values."""
     check(A, "lstsq", square=False)
@@ -303,7 +303,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     empty = wrap(np.empty(0, dtypes.REAL.get(A._a.dtype, A._a.dtype)))
     rank = wrap(np.empty(0, "i8")) if driver == "gels" else matrix_rank(A.detach(), rtol=rel)
     values = svdvals_(A.detach()) if driver in ("gelsd", "gelss") else empty
-    residuals = empty
+    residuals = x.real.reshape(-1)[:0]
     if m > n and (driver == "gels" or bool((rank._a == n).all())):
         residuals = (matmul(A, x) - b).abs().square().sum(-2)
     x = x.squeeze(-1) if vector else x

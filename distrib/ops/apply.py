@@ -55,7 +55,7 @@ def source(op: Op, check: bool = True) -> str:
     if "dim" in op.attrs:
         out.append("  if type(dim) is list: dim = tuple(dim)")
     if two:
-        ok = "x0.dtype.kind in 'fc'"
+        ok = "x0.dtype.char in 'fdFD'"  # half precisions are computed in float32 and rounded once
         if op.rule != "float":
             ok += f" or kind is int and x0.dtype.kind == 'i'"
         out += [
@@ -68,7 +68,7 @@ def source(op: Op, check: bool = True) -> str:
             "  else:",
             f"    try: {'; '.join(unpack)}",
             f"    except AttributeError: return {slow}",
-            "    if x0.dtype is not x1.dtype" + (" or x0.dtype.kind not in 'fc'" if op.rule == "float" else " or x0.dtype.kind == 'V'") + f": return {slow}",
+            "    if x0.dtype is not x1.dtype" + (" or x0.dtype.char not in 'fdFD'" if op.rule == "float" else " or x0.dtype.char in 'eE'") + f": return {slow}",
             f"    {'; '.join(nodes)}",
         ]  # fmt: skip
     else:
@@ -79,9 +79,9 @@ def source(op: Op, check: bool = True) -> str:
             first = op.promote[0]
             some = [i for i in op.promote[1:]]
             tests = [f"x{i} is not None and x{first}.dtype is not x{i}.dtype" if ts[i] in op.optional else f"x{first}.dtype is not x{i}.dtype" for i in some]  # fmt: skip
-            tests.append(f"x{first}.dtype.kind " + ("not in 'fc'" if op.rule == "float" else "== 'V'"))
+            tests.append(f"x{first}.dtype.char " + ("not in 'fdFD'" if op.rule == "float" else "in 'eE'"))
         elif op.rule == "math":
-            tests = ["x0.dtype.kind == 'V' or x0.dtype.char == 'e'"]
+            tests = ["x0.dtype.char in 'eE'"]
             slow = f"lowered(OP, {args}, {attrs})"
         if tests:
             out.append(f"  if {' or '.join(tests)}: return {slow}")
@@ -99,7 +99,7 @@ def source(op: Op, check: bool = True) -> str:
         out.append(f"  out_, {', '.join(op.keeps)} = out_")
     out += [
         f"  if type(out_) is not ndarray: out_ = fix(out_, {kernel_of})",
-        "  t = new(Tensor); t._a = out_; t.grad = t._c = t._view = None",
+        "  t = new(Tensor); t._a = out_; t._grad = t._c = t._view = None",
     ]
     if op.view:
         shares = "out_.base is (x0 if x0.base is None else x0.base) or type(out_) is not ndarray or out_ is x0"
@@ -181,7 +181,7 @@ def build(op: Op) -> None:
         op.call = compile_source(source(op), op.name, OP=op, K=k)
         op.generic = compile_source(source(op, check=False), op.name, OP=op, K=k)
     for f in (op.call, op.generic):
-        f.op = op  # type: ignore[attr-defined]
+        vars(f)["op"] = op
     for holder, name in op.places:
         current = holder.__dict__.get(name) if isinstance(holder, type) else holder.get(name)
         if getattr(current, "op", None) is op:
@@ -353,13 +353,14 @@ PICK = _Pick()
 
 def return_type(op: Op) -> Any:
     """A named tuple as ``torch.return_types.max``."""
-    base = collections.namedtuple(op.name, op.outputs)  # type: ignore[misc]
+    make: Any = collections.namedtuple
+    base = make(op.name, op.outputs)
 
     def text(self: Any) -> str:
         body = ",\n".join(f"{k}={v!r}" for k, v in zip(op.outputs, self, strict=True))
         return f"torch.return_types.{op.name}(\n{body})"
 
-    base.__repr__ = text  # type: ignore[method-assign]
+    base.__repr__ = text
     base.__module__ = "torch.return_types"
     return base
 

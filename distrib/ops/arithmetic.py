@@ -197,7 +197,18 @@ def _pow(a: Any, b: Any) -> Any:
                 return 1 / xp.sqrt(a)
             if b == -2:
                 return 1 / (a * a)
+    if a.dtype.kind == "i" and getattr(b, "ndim", None) is not None:
+        return _whole_pow(a, b)
     return xp.power(a, b)
+
+
+def _whole_pow(a: Any, b: Any) -> Any:
+    """Powers of integers; a tensor may hold negative exponents: 0, or 1 and -1 for bases that are so."""
+    below = b < 0
+    if not below.any():
+        return xp.power(a, b)
+    unit = xp.where(xp.equal(a, 1), 1, xp.where(xp.equal(a, -1), 1 - 2 * (b & 1), 0))
+    return xp.where(below, unit, xp.power(a, xp.where(below, 0, b))).astype(a.dtype)
 
 
 def _pow_base(g: Any, input: Any, other: Any) -> Any:
@@ -234,6 +245,7 @@ rpow = elementwise(
     "_rpow", lambda input, other: m.power(other, input),
     (lambda g, input, other, y: _pow_exponent(g, other, input, y),
         lambda g, input, other: _pow_base(g, other, input)),
+    cpu=lambda input, other: _pow(other, input) if hasattr(other, "dtype") else xp.power(other, input),
     out=False, inplace=False, domain=(0.5, 2), ref=lambda a, b: np.exp(a * np.log(b)),
     grad_name="PowBackward1",
 )  # fmt: skip
@@ -283,6 +295,7 @@ reciprocal = elementwise(
 )  # fmt: skip
 square = elementwise(
     "square", lambda input: input * input, (lambda g, input: g * (cj(input) * 2),), "math",
+    cpu=lambda input: input.astype("i8") if input.dtype.kind == "b" else input * input,
     domain=(-2, 2), ref=lambda x: np.power(x, 2.0),
 )  # fmt: skip
 sqrt = elementwise(

@@ -53,7 +53,8 @@ flip_: Any = operator(
 
 
 @method("flip")
-def _flip_method(self: Tensor, *dims: Any) -> Tensor:
+def _flip_method(self: Tensor, *args: Any, dims: Any = None) -> Tensor:
+    dims = args if dims is None else (dims,)
     return flip(self, tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims)
 
 
@@ -174,11 +175,9 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if swap:
         ts[0], ts[1] = ts[1], ts[0]
     n = len(ts)
-    grids = broadcast_tensors(
-        *(reshape(t, tuple(-1 if i == j else 1 for j in range(n))) for i, t in enumerate(ts))
-    )
+    shapes = (tuple(t.numel() if i == j else 1 for j in range(n)) for i, t in enumerate(ts))
+    grids = list(broadcast_tensors(*(reshape(t, s) for t, s in zip(ts, shapes, strict=True))))
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -82,8 +82,17 @@ for _dunder, _fn in {
 }.items():  # fmt: skip
     attach(f"__{_dunder}__", _fn)
     attach(f"__i{_dunder}__", getattr(Tensor, _fn.__name__ + "_"))
+
+
+def _reflected(fn: Any) -> Any:
+    def dunder(self: Any, other: Any) -> Any:
+        return fn(other, self) if isinstance(self, Tensor) else NotImplemented
+
+    return dunder
+
+
 for _dunder, _fn in {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}.items():
-    attach(f"__r{_dunder}__", _fn)
+    attach(f"__r{_dunder}__", _reflected(_fn))
 attach("__rlshift__", lambda self, other: bitwise_left_shift(other, self))
 attach("__rrshift__", lambda self, other: bitwise_right_shift(other, self))
 

@@ -137,7 +137,7 @@ pack_complex: Any = operator(
 )  # fmt: skip
 
 conj_physical = operator(
-    "conj_physical", lambda input: xp.conjugate(input), (lambda g: conj(g),), out=True,
+    "conj_physical", lambda input: xp.conjugate(input) if input.dtype.kind == "c" else input.copy(), (lambda g: conj(g),), out=True,
     inplace=True, samples=one(_Z), ref=lambda z: z.real - 1j * z.imag,
 )  # fmt: skip
 

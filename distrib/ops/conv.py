@@ -303,7 +303,14 @@ def _transposed(x: Any, w: Any, b: Any, stride: Any, padding: Any, output_paddin
     channels = w._a.shape[1] * groups
     if b is not None and tuple(b._a.shape) != (channels,):
         raise ShapeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected bias to be 1-dimensional with {channels} elements, but got bias of size {list(b._a.shape)} instead")
-    y: Tensor = conv_input_grad(x, w, shape=(x._a.shape[0], channels, *size), stride=s, padding=p, dilation=d, groups=groups)
+    if all(a < e for a, e in zip(o, s, strict=True)):
+        y: Tensor = conv_input_grad(x, w, shape=(x._a.shape[0], channels, *size), stride=s, padding=p, dilation=d, groups=groups)
+    else:  # more room at the end than a stride: the whole result, then its frame cut or widened
+        from .pad import pad
+
+        whole = [k + 2 * q - r for k, q, r in zip(size, p, o, strict=True)]
+        y = conv_input_grad(x, w, shape=(x._a.shape[0], channels, *whole), stride=s, padding=(0,) * n, dilation=d, groups=groups)
+        y = pad(y, [v for q, r in zip(p[::-1], o[::-1], strict=True) for v in (-q, r - q)])
     if b is not None:
         y = y + b.reshape(1, -1, *(1 for _ in range(n)))
     return y.squeeze(0) if single else y

@@ -197,7 +197,7 @@ def _deepcopy(self: Tensor, memo: Any) -> Tensor:
     made = object.__new__(type(self))
     made._a = xp_of(self._a).copy(self._a) if not self.is_meta else self._a
     made._n = made._c = made._view = None
-    made.grad = None if self.grad is None else _deepcopy(self.grad, memo)
+    made._grad = None if self.grad is None else _deepcopy(self.grad, memo)
     made.requires_grad_(self.requires_grad)
     memo[id(self)] = made
     for k, v in self.__dict__.items():
@@ -209,7 +209,7 @@ def _deepcopy(self: Tensor, memo: Any) -> Tensor:
 
 def _rebuild(cls: Any, array: Any, requires_grad: bool, attributes: Any) -> Tensor:
     made: Tensor = object.__new__(cls)
-    made._a, made.grad = array, None
+    made._a, made._grad = array, None
     made._n = made._c = made._view = None
     made.__dict__.update(attributes)
     return made.requires_grad_(requires_grad)

@@ -241,11 +241,6 @@ def hermitian(x: Any, half: str) -> Any:
     return xp.where(keep, x, turned)
 
 
-def symmetric(g: Any, half: str) -> Any:
-    """The gradient of `hermitian` with both halves, else the gradient as it is."""
-    return (g + mh(g)) / 2 if half == "both" else g
-
-
 def _cholesky(x: Any, half: str) -> Any:
     matrices(x, "cholesky")
     return run("cholesky", hermitian(x, half))
@@ -277,8 +272,9 @@ def _cholesky_loops(x: Any) -> Any:
 
 
 # ---- the Moore-Penrose inverse ------------------------------------------------------------------------------
-def _pinv(x: Any, rtol: Any, atol: Any) -> Any:
+def _pinv(x: Any, rtol: Any, atol: Any, half: Any) -> Any:
     matrices(x, "pinv", square=False)
+    x = x if half is None else hermitian(x, half)
     if x.size == 0:
         return xp.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
     u, s, vh = run("svd", x, full_matrices=False)
@@ -300,7 +296,7 @@ def _pinv_grad(g: Any, x: Any, y: Any) -> Any:
 
 
 pinv_ = operator(
-    "_linalg_pinv", lambda x, *, rtol, atol=0.0: _pinv(x, rtol, atol), (lambda g, x, y: _pinv_grad(g, x, y),),
+    "_linalg_pinv", lambda x, *, rtol, atol=0.0, half=None: _pinv(x, rtol, atol, half), (lambda g, x, y: _pinv_grad(g, x, y),),
     method=False, grad_name="LinalgPinvBackward0",
     samples=lambda: [((spread(3, 2),), {"rtol": 1e-12}), ((spread(2, 2, 3),), {"rtol": 1e-12})],
     ref=lambda x, rtol: (np.linalg.inv(x.swapaxes(-1, -2) @ x) @ x.swapaxes(-1, -2) if x.shape[-2] > x.shape[-1]

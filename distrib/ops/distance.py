@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
 from .compare import where3
 from .loss import _reduced, _reduction
-from .registry import publish
+from .registry import inplace_of, method, publish, with_out
 from .stats import vector_norm
 
 
@@ -52,8 +51,13 @@ def cdist(
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    return _size(d, p)
+
+
+def _size(d: Tensor, p: float) -> Tensor:
+    """The p-norm of the last dimension; of order 0 with a gradient of zeros."""
     y: Tensor = vector_norm(d, ord=float(p), dim=-1)
-    return y
+    return y + (d * 0).sum(-1) if p == 0 else y
 
 
 def pdist(input: Tensor, p: float = 2) -> Tensor:
@@ -64,8 +68,7 @@ def pdist(input: Tensor, p: float = 2) -> Tensor:
         raise RuntimeError("pdist only supports non-negative p values")
     i, j = np.triu_indices(input.shape[0], 1)
     d = input.index_select(0, wrap(i)) - input.index_select(0, wrap(j))
-    y: Tensor = vector_norm(d, ord=float(p), dim=-1)
-    return y
+    return _size(d, p)
 
 
 # ---- losses ------------------------------------------------------------------------------------------
@@ -150,10 +153,12 @@ def _triplet(
     return _reduced((margin + apart(anchor, positive) - far).clamp_min(0), reduction)
 
 
+@method()
+@with_out
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Slices along a dimension whose p-norm exceeds maxnorm, scaled down to it."""
-    if p <= 0 or not math.isfinite(p):
-        raise RuntimeError("renorm: non-positive-norm not supported" if p <= 0 else f"renorm: got p={p}")
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
     n = input._a.ndim
     if n < 2:
         raise ShapeError(f"renorm: input needs at least 2 dimensions, got {n} dimensions")
@@ -167,6 +172,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     return y
 
 
+inplace_of(renorm)
 __all__ = ["cdist", "cosine_similarity", "pairwise_distance", "pdist"]
 __all__ += ["cosine_embedding_loss", "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "renorm"]
 NN = [

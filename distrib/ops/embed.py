@@ -24,7 +24,9 @@ def _lookup(weight: Any, index: Any) -> Any:
     if type(index) is np.ndarray and index.size:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= weight.shape[0]:
-            raise IndexError("index out of range in self")
+            raise IndexError(
+                f"index out of range in self: expected 0 to {weight.shape[0] - 1}, got {low if low < 0 else high}"
+            )
     return weight[index]
 
 

@@ -24,9 +24,9 @@ from .decompose import (
     mh,
     outer_scale,
     run,
-    symmetric,
+
 )  # fmt: skip
-from .join import cat_, narrow_
+from .join import join, narrow_
 from .reduce import sum
 from .registry import operator, publish
 from .samples import spread
@@ -122,19 +122,24 @@ def _gaps_grad(g: Any, y: Any) -> Any:
     return sum(d, dim=-2) - sum(d, dim=-1)
 
 
-def _eigh_grad(g: Any, w: Any, v: Any, half: str) -> Any:
+def skewed(k: Any) -> Any:
+    """The skew-Hermitian part: all that a change of orthonormal vectors can follow."""
+    return (k - mh(k)) / 2
+
+
+def _eigh_grad(g: Any, w: Any, v: Any) -> Any:
     gw, gv = g
-    inner: Any = None if gv is None else (mh(v) @ gv) * gaps(w)
+    inner: Any = None if gv is None else skewed(mh(v) @ gv) * gaps(w)
     if gw is not None:
         inner = diag_matrix(gw) if inner is None else inner + diag_matrix(gw)
     if gv is None and gw is not None:
-        return (symmetric((v * unsqueeze(gw, dim=-2)) @ mh(v), half),)
-    return (symmetric(v @ inner @ mh(v), half),)
+        return ((v * unsqueeze(gw, dim=-2)) @ mh(v),)
+    return (v @ inner @ mh(v),)
 
 
 eigh_ = operator(
     "_linalg_eigh", lambda x, *, half="lower": _eigh(x, half),
-    lambda g, eigenvalues, eigenvectors, half: _eigh_grad(g, eigenvalues, eigenvectors, half),
+    lambda g, eigenvalues, eigenvectors: _eigh_grad(g, eigenvalues, eigenvectors),
     outputs=("eigenvalues", "eigenvectors"), method=False, grad_name="LinalgEighBackward0",
     samples=lambda: [((_spd(3),), {"half": "both"}), ((_spd(2, 2),), {"half": "both"})],
     ref=lambda x, half: _eigh_ref(x),
@@ -390,9 +395,9 @@ def _expm(x: Any) -> Any:
 def _expm_grad(g: Any, x: Any) -> Any:
     """The corner of the exponential of a block matrix is the derivative in a direction."""
     n, a = x.shape[-1], mh(x)
-    top = cat_([a, g], dim=-1)
-    low = cat_([g * 0, a], dim=-1)
-    whole = expm(cat_([top, low], dim=-2))
+    top = join([a, g], -1)
+    low = join([g * 0, a], -1)
+    whole = expm(join([top, low], -2))
     return narrow_(narrow_(whole, dim=-2, start=0, length=n), dim=-1, start=n, length=n)
 
 

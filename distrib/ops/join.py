@@ -304,7 +304,11 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return made
 
 
-split_with_sizes = method("split_with_sizes")(lambda input, split_sizes, dim=0: split(input, split_sizes, dim))
+@method()
+def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of given sizes along a dimension, as views."""
+    pieces: tuple[Tensor, ...] = split(input, split_sizes, dim)
+    return pieces
 
 
 @method()

@@ -283,6 +283,6 @@ def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) ->
 
 __all__ = [
     "as_strided", "channels_last", "channels_last_3d", "clone", "contiguous_format", "layout",
-    "memory_format", "preserve_format", "sparse_coo", "strided",
+    "memory_format", "preserve_format", "resize_as_", "sparse_coo", "strided",
 ]  # fmt: skip
 publish(globals())

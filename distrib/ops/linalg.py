@@ -44,7 +44,21 @@ def _matmul(a: Any, b: Any) -> Any:
         raise ShapeError(_mismatch(a, b))
     if a.dtype.kind == "b":
         return xp.matmul(a.astype("u1"), b.astype("u1")).astype("?")
-    return xp.matmul(a, b)
+    try:
+        return xp.matmul(a, b)
+    except ValueError:
+        raise ShapeError(_batches(a, b)) from None
+
+
+def _batches(a: Any, b: Any) -> str:
+    """What is wrong with the batch dimensions of two inputs whose matrices fit."""
+    pairs = zip(a.shape[-3::-1], b.shape[-3::-1])
+    i, p, q = next((i, p, q) for i, (p, q) in enumerate(pairs) if p != q and 1 not in (p, q))
+    at = max(a.ndim, b.ndim) - 3 - i
+    return (
+        f"The size of tensor a ({p}) must match the size of tensor b ({q}) at non-singleton dimension "
+        f"{at}"
+    )
 
 
 def _mismatch(a: Any, b: Any) -> str:
@@ -361,6 +375,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     if len(da) != len(db):
         raise RuntimeError("both dimension lists should have same length")
     for i, j in zip(da, db, strict=True):
+        if a._a.shape[i] == 1 != b._a.shape[j]:
+            b = b.sum(j, keepdim=True)
+        elif b._a.shape[j] == 1 != a._a.shape[i]:
+            a = a.sum(i, keepdim=True)
         if a._a.shape[i] != b._a.shape[j]:
             raise ShapeError(f"contracted dimensions need to match, but first has size {a._a.shape[i]} in dim {i} and second has size {b._a.shape[j]} in dim {j}")
     free_a = [i for i in range(a._a.ndim) if i not in da]
@@ -392,6 +410,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method()
+@with_out
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements."""
     from .join import stack

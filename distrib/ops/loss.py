@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.inplace import kind
 from ..dtypes import F4
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
@@ -150,7 +151,7 @@ def _class_last(input: Tensor, target: Tensor, name: str) -> tuple[Any, Any, Any
 def _check_classes(target: Tensor, classes: int, ignore_index: int) -> Any:
     a = target._a
     if a.dtype.kind not in "iu":
-        raise DTypeError(f"expected scalar type Long but found {target.dtype.name.title()}")
+        raise DTypeError(f"expected scalar type Long but found {kind(target._a.dtype)}")
     if a.dtype != np.dtype("i8"):
         target = target.long()
         a = target._a
@@ -198,7 +199,7 @@ def cross_entropy(
     if target._a.shape == input._a.shape and target._a.dtype.kind not in "biu":
         return _soft_targets(input, target, weight, reduction, label_smoothing)
     if target._a.dtype.kind not in "biu":
-        raise DTypeError(f"expected scalar type Long but found {target.dtype.name.title()}")
+        raise DTypeError(f"expected scalar type Long but found {kind(target._a.dtype)}")
     rows, t, shape = _class_last(input, target, "cross_entropy")
     classes = rows._a.shape[1]
     t = _check_classes(t, classes, ignore_index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 def vander(x: Tensor, *, N: Any = None) -> Tensor:
     """Powers 0 to N - 1 of the elements, a row each."""
     if x._a.ndim == 0:
-        raise ShapeError("Expected dim of tensor to be at least 1", got=0)
+        x = x.unsqueeze(0)
     n = x.shape[-1] if N is None else N
     if n <= 1 and N is not None:
         raise RuntimeError(f"N must be greater than 1. Got {N}")
@@ -199,7 +200,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     y = wrap(np.broadcast_to(np.eye(m, n, dtype=A._a.dtype), (*tuple(A.shape)[:-2], m, n)).copy())
     for h in _reflections(A, tau)[::-1]:
         y = matmul(h, y)
-    return y
+    return y + 0 * A if tau.shape[-1] == 0 and A.numel() else y
 
 
 @method()
@@ -229,18 +230,23 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of L L^H (U^H U) from a Cholesky factor."""
     check(L, "cholesky_inverse")
-    factor = L.triu().mH if upper else L.tril()
-    b = inverse_(factor)
+    b = inverse_(_factor(L, upper))
     return b.mH @ b
+
+
+def _factor(L: Tensor, upper: bool) -> Tensor:
+    """The lower triangle; the gradient is that of a full matrix, as in PyTorch."""
+    cut = L.detach().triu() if upper else L.detach().tril()
+    whole = cut + (L - L.detach()) if L.requires_grad else cut
+    return whole.mH if upper else whole
 
 
 @method()
 @with_out
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of AX = B from a Cholesky factor of A."""
-    low = L.triu().mH if upper else L.tril()
-    y = algebra.solve_triangular(low, B, upper=False)
-    return algebra.solve_triangular(low.mH, y, upper=True)
+    b = inverse_(_factor(check(L, "cholesky_solve"), upper))
+    return matmul(b.mH, matmul(b, B))
 
 
 @method()
@@ -281,7 +287,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 def exchanged(pivots: Tensor, rows: int) -> Tensor:
     """Where the row exchanges of an LU factorisation lead."""
-    p = pivots._a.reshape(-1, pivots.shape[-1])
+    p = pivots._a.reshape(math.prod(tuple(pivots.shape)[:-1]), pivots.shape[-1])
     perm = np.tile(np.arange(rows), (len(p), 1))
     batch = np.arange(len(p))
     for j in range(p.shape[1]):
@@ -290,6 +296,7 @@ def exchanged(pivots: Tensor, rows: int) -> Tensor:
     return wrap(perm.reshape(*pivots.shape[:-1], rows))
 
 
+@with_out
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """P, L and U from the factors of `linalg.lu_factor`."""
     none = wrap(np.empty(0, LU_data._a.dtype))
@@ -299,10 +306,11 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
 
 
 @method()
+@with_out
 def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     """L and U in one matrix, the row exchanges, and error codes if asked for."""
     y, pivots, _, info = packed_lu(A, pivot)
-    return (y, pivots, info) if get_infos else (y, pivots)
+    return named("_lu_with_info", "LU pivots info", y, pivots, info) if get_infos else (y, pivots)
 
 
 @method()

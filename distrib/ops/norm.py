@@ -139,6 +139,8 @@ def batch_norm(
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """Normalise every channel of [N, C, ...]; in training the running statistics move by momentum."""
+    if input._a.ndim == 1 and input.numel() == 0:
+        return input.clone()
     if input._a.ndim < 2:
         raise ShapeError(f"batch_norm: expected input of at least 2 dimensions, got {list(input._a.shape)}")
     c = input._a.shape[1]
@@ -266,7 +268,7 @@ def group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = N
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and (v._a.ndim != 1 or v.numel() != s[1]):
             raise ShapeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape {list(v._a.shape)} and input of shape {list(s)}")
-    y = native_layer_norm(input.reshape(s[0], num_groups, -1), None, None, dims=1, eps=eps).reshape(s)
+    y = native_layer_norm(input.reshape(s[0], num_groups, math.prod(s[1:]) // num_groups), None, None, dims=1, eps=eps).reshape(s)
     shape = (1, -1) + (1,) * (len(s) - 2)
     y = y if weight is None else y * weight.reshape(shape)
     made: Tensor = y if bias is None else y + bias.reshape(shape)

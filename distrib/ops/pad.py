@@ -82,6 +82,10 @@ def _along(x: Tensor, dim: int, n: int, a: int, b: int, mode: str) -> Tensor:
     from .creation import as_index
 
     if a < 0 or b < 0:
+        if mode != "circular":
+            where = as_index(_indices(n, a, b, mode))
+            cut: Tensor = x.index_select(dim, where)
+            return cut
         x = narrow(x, dim, max(-a, 0), n - max(-a, 0) - max(-b, 0))
         n, a, b = x._a.shape[dim], max(a, 0), max(b, 0)
     if a == b == 0:

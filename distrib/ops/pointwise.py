@@ -331,6 +331,24 @@ def _float_power_(self: Tensor, exponent: Any) -> Tensor:
     return copy_into(self, float_power(alias_for_write(self), exponent))
 
 
+def fill(input: Any, value: Any) -> Tensor:
+    """A tensor like another, filled with one value (a number or a tensor without dimensions)."""
+    made: Tensor = input.clone().fill_(value)
+    return made
+
+
+def fill_(input: Any, value: Any) -> Tensor:
+    """Fill with one value, in place."""
+    done: Tensor = input.fill_(value)
+    return done
+
+
+def zero_(input: Any) -> Tensor:
+    """Fill with zeros, in place."""
+    done: Tensor = input.zero_()
+    return done
+
+
 attach("float_power_", _float_power_)
 attach("ldexp", ldexp)
 inplace_of(ldexp)
@@ -364,8 +382,7 @@ __all__ = [
     "cosh",
     "deg2rad",
     "exp2",
-    "expm1",
-    "fix",
+    "expm1", "fill", "fill_", "fix",
     "float_power",
     "floor",
     "frac",
@@ -390,6 +407,6 @@ __all__ = [
     "tan",
     "tanh",
     "trunc",
-    "xlogy",
+    "xlogy", "zero_",
 ]  # fmt: skip
 publish(globals())

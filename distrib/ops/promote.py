@@ -100,9 +100,7 @@ def promoted(op: Op, args: Any, attrs: Any) -> Any:
     d = result_raw(values)
     if op.rule == "float" and OF[d].category < FLOAT:
         d = dtypes.default_raw()
-    compute = F4 if d in LOW and op.rule != "bool" else d
-    if d is BF16 or d == BF16:
-        compute = F4
+    compute = F4 if d in LOW else d
     made = []
     for i, a in enumerate(args):
         if a is None or i not in taking:

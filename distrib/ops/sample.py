@@ -78,6 +78,7 @@ def _sampled(x: Tensor, grid: Tensor, mode: int, padding: int, align: bool) -> T
         places = [_padded(p, k, padding, align) for p, k in zip(places, size, strict=True)]
         if mode == 1:
             y = _pick(flat, [p.detach().round() for p in places], size)
+            y = y + (grid * 0).sum(-1).reshape(n, 1, -1) if grid.requires_grad else y
         else:
             y = _linear(flat, places, size)
     made: Tensor = y.reshape(n, c, *out)

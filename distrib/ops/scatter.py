@@ -30,10 +30,10 @@ def mesh(index: Any, dim: int) -> Any:
 
 def _checked(x: Any, dim: int, index: Any, name: str, src: Any = None) -> int:
     d = check_dim(dim, x.ndim)
-    if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
-        raise DTypeError(f"{name}(): Expected dtype int32/int64 for index")
     if index.size == 0:
         return d
+    if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
+        raise DTypeError(f"{name}(): Expected dtype int32/int64 for index")
     if max(index.ndim, 1) != max(x.ndim, 1):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor" if name == "gather" else "Index tensor must have the same number of dimensions as self tensor")
     for i in range(index.ndim):

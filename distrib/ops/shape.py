@@ -203,7 +203,8 @@ undiagonal: Any = operator(
 
 def _windows(x: Any, dimension: int, size: int, step: int) -> Any:
     d = check_dim(dimension, x.ndim)
-    n = x.shape[d] if x.ndim else 1
+    x = x if x.ndim else x.reshape(1)
+    n = x.shape[d]
     if size > n:
         raise ShapeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if step <= 0:
@@ -213,11 +214,11 @@ def _windows(x: Any, dimension: int, size: int, step: int) -> Any:
 
 
 def _unwindows(g: Any, shape: Any, dimension: int, size: int, step: int) -> Any:
-    z, d = xp.zeros(shape, g.dtype), dimension % len(shape)
+    z, d = xp.zeros(shape or (1,), g.dtype), dimension % max(len(shape), 1)
     count = g.shape[d]
     for i in range(size):
         z[(slice(None),) * d + (slice(i, i + (count - 1) * step + 1, step),)] += g[..., i]
-    return z
+    return z.reshape(shape)
 
 
 unfold_dim = operator(
@@ -315,11 +316,11 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
     return _as_tensor(expand_(input, shape=_size((size,))))
 
 
-def broadcast_tensors(*tensors: Any) -> list[Tensor]:
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """Views of all tensors in their common shape."""
     ts = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     shape = broadcast_shapes(*(t.shape for t in ts))
-    return [broadcast_to(t, shape) for t in ts]
+    return tuple(broadcast_to(t, shape) for t in ts)
 
 
 def broadcast_shapes(*shapes: Any) -> Size:

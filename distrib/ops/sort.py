@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
 # ---- distinct values -------------------------------------------------------------------------------------
 def _rows(a: Any, dim: int) -> Any:
     moved = np.moveaxis(a, dim, 0)
-    return moved, np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
+    return moved, np.ascontiguousarray(moved).reshape(len(moved), math.prod(moved.shape[1:]))
 
 
 def _shown(values: Any, inverse: Any, counts: Any, with_inverse: bool, with_counts: bool) -> Any:

@@ -215,9 +215,9 @@ def norm(
     if dtype is not None:
         input = cast(input, dtype=dtypes.raw_of(dtype))
     if p == "nuc":
-        from .record import OPS
+        from .algebra import matrix_norm
 
-        nuclear: Tensor = OPS["linalg_matrix_norm"].call(input, "nuc", dim, keepdim)
+        nuclear: Tensor = matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
         return nuclear
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"norm(): only 'fro' and 'nuc' are known by name; got {p!r}")

@@ -25,12 +25,17 @@ def _vector(index: Any, name: str) -> Any:
     return index.reshape(-1)
 
 
+def _outside(i: Any, low: int, stop: int) -> IndexError:
+    odd = int(i.min()) if int(i.min()) < low else int(i.max())
+    return IndexError(f"index out of range in self: expected {low} to {stop - 1}, got {odd}")
+
+
 def _take(x: Any, index: Any, dim: int) -> Any:
     i, d = _vector(index, "index_select"), check_dim(dim, x.ndim)
     if x.ndim == 0:
         return x.reshape(1)[i].reshape(())
     if type(i) is np.ndarray and i.size and (int(i.min()) < 0 or int(i.max()) >= x.shape[d]):
-        raise IndexError("index out of range in self")
+        raise _outside(i, 0, x.shape[d])
     return x[(slice(None),) * d + (i,)]
 
 
@@ -95,7 +100,7 @@ def _slices(input: Tensor, dim: int, index: Tensor, source: Tensor, name: str) -
     i = index._a
     n = input._a.shape[d] if input._a.ndim else 1
     if type(i) is np.ndarray and i.size and (int(i.min()) < -n or int(i.max()) >= n):
-        raise IndexError("index out of range in self")
+        raise _outside(i, -n, n)
     return d
 
 
@@ -115,7 +120,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """A copy with slices of source written where a vector of indices points."""
     d = _slices(input, dim, index, source, "index_copy")
     if input._a.ndim == 0:
-        result: Tensor = source.reshape(()).clone()
+        result: Tensor = source.reshape(()) + input * 0
         return result
     made: Tensor = scatter_(input, _along(index, source, d), source, dim=d)
     return made
@@ -165,12 +170,19 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return made
 
 
+def _wrapped(indices: Tensor, n: int) -> Tensor:
+    """Negative indices counted from the end."""
+    a = indices._a
+    return wrap(np.where(a < 0, a + n, a)) if type(a) is np.ndarray and bool((a < 0).any()) else indices
+
+
 @method()
 @with_out
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Values picked along a dimension; other dimensions broadcast."""
     if indices._a.dtype.kind not in "iu":
         raise DTypeError("torch.take_along_dim(): dtype of indices should be Long")
+    indices = _wrapped(indices, input.numel() if dim is None else input.shape[dim])
     if dim is None:
         made: Tensor = gather_(input.reshape(-1), indices.reshape(-1), dim=0)
         return made

@@ -79,7 +79,8 @@ def multinomial(p: Array, num_samples: int, replacement: bool, gen: Generator) -
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > p.shape[-1]:
         raise RuntimeError(
-            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement: got "
+            f"{num_samples} of {p.shape[-1]}"
         )
     if p.ndim == 2 and p.shape[0] == 0:
         return np.empty((0, num_samples), I8)

@@ -313,10 +313,15 @@ def load_legacy(stream: IO[bytes], pickles: Pickles, map_location: MapLocation) 
     plain = Pickles(True, None, {})
     try:
         magic = plain.load(stream, left, None)
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise RuntimeError("Invalid magic number; corrupt file? It is no checkpoint") from error
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(f"Corrupt file? It is no checkpoint. {error}") from error
+    except EOFError as error:
+        raise EOFError(f"{error}: the file ends within a pickle. It is no checkpoint") from error
     if type(magic) is not int or magic != MAGIC:
-        raise RuntimeError("Invalid magic number; corrupt file? It is no checkpoint")
+        got = hex(magic)[:20] if type(magic) is int else type(magic).__name__
+        raise RuntimeError(
+            f"Invalid magic number; corrupt file? It is no checkpoint: expected {MAGIC:#x}, got {got}"
+        )
     version = plain.load(stream, left, None)
     if type(version) is not int or version != PROTOCOL:
         raise RuntimeError(f"Invalid protocol version: {version!r:.40}")

@@ -203,7 +203,7 @@ def _rebuild_from_type_v2(func: Any, new_type: Any, args: Any, state: Any) -> An
         raise RuntimeError(f"a tensor in a checkpoint has an unusable type: {new_type!r:.80}")
     if type(made) is not new_type:
         data: Any = object.__new__(new_type)
-        data._a, data._c, data._view, data.grad = made._a, None, None, None
+        data._a, data._c, data._view, data._grad = made._a, None, None, None
         data._n = None
         made = data.requires_grad_(made.requires_grad)
     return _with_state(made, state)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd import grad as gradients
 from ..devices import MetaArray
+from ..dtypes import BF16, F2
 from ..ops.record import OPS, Op, kernel, space
 from ..ops.samples import spread
 from ..tensor import Tensor, raw, wrap
@@ -141,15 +142,22 @@ def check_dtype(op: Op) -> None:
             )
             if b._a.dtype.kind in "fc":
                 _close(a, b, f"{op.name}{attrs} output {i} in float32", 2e-4, 2e-5 * size)
-        if op.rule in ("promote", "float", "math") and len(op.promote) == len(op.tensors):
-            halves = tree(lambda x: x.astype("f2") if x.dtype.kind == "f" else x, arrays)
-            for i, (a, b) in enumerate(zip(call(op, halves, attrs), low)):
-                if b._a.dtype == np.float32 and not any(
-                    x is not None and x.dtype.kind == "c" for x in flat(arrays)
-                ):
-                    assert a._a.dtype == np.float16, (
-                        f"{op.name}{attrs} output {i}: {a._a.dtype} for float16"
-                    )
+        if op.rule is not None and len(op.promote) == len(op.tensors):
+            _check_half(op, arrays, attrs, low)
+
+
+def _check_half(op: Op, arrays: Any, attrs: dict[str, Any], low: list[Any]) -> None:
+    """Where float32 gives float32, a half precision gives itself."""
+    if any(x is not None and x.dtype.kind == "c" for x in flat(arrays)):
+        return
+    for half in (F2, BF16):
+
+        def lowered(x: Any, half: Any = half) -> Any:
+            return x.astype(half) if x.dtype.kind == "f" else x
+
+        for i, (a, b) in enumerate(zip(call(op, tree(lowered, arrays), attrs), low)):
+            want = half if b._a.dtype == np.float32 else b._a.dtype
+            assert a._a.dtype == want, f"{op.name}{attrs} output {i}: {a._a.dtype} for {half}"
 
 
 # ---- gradients --------------------------------------------------------------------------------------

@@ -17,6 +17,16 @@ def _detached(x: Any) -> Any:
     return made.requires_grad_() if x.requires_grad else made
 
 
+class CheckpointError(RuntimeError):
+    """The function gave other results when it was run again."""
+
+
+def _described(outs: Any) -> list[str]:
+    """Shapes and dtypes, to compare."""
+    outs = outs if isinstance(outs, (tuple, list)) else (outs,)
+    return [f"{list(o.shape)} {o.dtype}" if isinstance(o, Tensor) else "no tensor" for o in outs]
+
+
 class CheckpointFunction(Function):
     """Runs a function without recording, and again with recording when its gradient is wanted."""
 
@@ -29,7 +39,9 @@ class CheckpointFunction(Function):
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.save_for_backward(*(args[i] for i in ctx.places))
         with no_grad():
-            return run(*args)
+            out = run(*args)
+        ctx.described = _described(out)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -46,6 +58,11 @@ class CheckpointFunction(Function):
         finally:
             if now is not None:
                 set_rng_state(now)
+        if _described(out) != ctx.described:
+            raise CheckpointError(
+                "torch.utils.checkpoint: Recomputed values have different metadata than during the "
+                f"forward pass: expected {ctx.described}, got {_described(out)}"
+            )
         outs = out if isinstance(out, (tuple, list)) else (out,)
         pairs = [
             (o, g)
@@ -108,4 +125,4 @@ def checkpoint_sequential(
     return part(end + 1, len(modules))(input)
 
 
-__all__ = ["checkpoint", "checkpoint_sequential"]
+__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential"]

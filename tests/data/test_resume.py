@@ -208,7 +208,7 @@ def test_a_stateful_dataset_needs_the_same_workers() -> None:
 def test_states_that_are_none() -> None:
     loader = DataLoader(range(8), 4)
     with pytest.raises(TypeError, match="expected a dict, but got list"):
-        loader.load_state_dict([])  # type: ignore[arg-type]
+        loader.load_state_dict([])
     with pytest.raises(ValueError, match="version 1, but got version None"):
         loader.load_state_dict({"epoch": 3})
     it = iter(loader)

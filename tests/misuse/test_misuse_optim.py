@@ -89,7 +89,7 @@ T.expr("one cycle", V, lambda t: t.optim.lr_scheduler.OneCycleLR(sgd(t), 0.1), "
 T.expr("pct_start", V, lambda t: one_cycle(t, pct_start=2.0), "pct_start", "2")
 T.expr("past the cycle", V, lambda t: [s.step() for s in [one_cycle(t)] * 9], "4", "3")
 T.expr("linear factor", V, lambda t: t.optim.lr_scheduler.LinearLR(sgd(t), 2.0), "actor")
-T.expr("milestones", V, lambda t: sequential(t, 1, []), "1", "0")
+T.expr("milestones", V, lambda t: sequential(t, 1, []), "2", "0")
 T.expr("no schedulers", V, lambda t: sequential(t, 0, []), "schedul")
 T.expr("restarts", V, lambda t: t.optim.lr_scheduler.CosineAnnealingWarmRestarts(sgd(t), 0), "0")
 T.expr("cycle mode", V, lambda t: t.optim.lr_scheduler.CyclicLR(sgd(t), 0.1, 1.0, mode="x"), "mode")
@@ -123,19 +123,25 @@ T.expr("batch size 0", V, lambda t: loader(t, batch_size=0), "positive", "batch_
 T.expr("batch size of text", (V, TY), lambda t: loader(t, batch_size="2"), "2")
 T.expr("negative workers", V, lambda t: loader(t, num_workers=-1), "num_workers")
 T.expr("negative timeout", V, lambda t: loader(t, timeout=-1), "timeout")
-T.expr("prefetch alone", V, lambda t: loader(t, prefetch_factor=2), "prefetch_factor", "num_workers")
+T.expr(
+    "prefetch alone", V, lambda t: loader(t, prefetch_factor=2), "prefetch_factor", "num_workers"
+)
 T.expr("persistent alone", V, lambda t: loader(t, persistent_workers=True), "num_workers")
-T.expr("sampler and shuffle", V, lambda t: loader(t, sampler=[0], shuffle=True), "sampler", "shuffle")
+T.expr(
+    "sampler and shuffle", V, lambda t: loader(t, sampler=[0], shuffle=True), "sampler", "shuffle"
+)
 T.expr("batch sampler", V, lambda t: loader(t, batch_sampler=[[0]], batch_size=2), "batch_sampler")
 T.expr("no batch, drop", V, lambda t: loader(t, batch_size=None, drop_last=True), "drop_last")
 T.expr("empty shuffle", V, lambda t: list(loader(t, [], shuffle=True)), "num_samples", "0")
 T.expr("collate sizes", R, lambda t: list(unequal(t)), "[2]", "[3]")
 T.expr("collate lengths", R, lambda t: list(loader(t, [[1], [1, 2]], batch_size=2)), "equal size")
 T.expr("collate objects", TY, lambda t: list(loader(t, [object()])), "object")
-T.expr("split lengths", V, lambda t: t.utils.data.random_split([1, 2, 3], [1, 1]), "length")
+T.expr("split lengths", V, lambda t: t.utils.data.random_split([1, 2, 3], [1, 1]), "3", "2")
 T.expr("split fractions", V, lambda t: t.utils.data.random_split([1, 2], [-0.5, 1.5]), "0", "1")
-T.expr("TensorDataset", AssertionError, lambda t: tensors(t, t.ones(2), t.ones(3)), "ize mismatch")
-T.expr("Dataset", NotImplementedError, lambda t: t.utils.data.Dataset()[0], "__getitem__", ours=True)
+T.expr("TensorDataset", AssertionError, lambda t: tensors(t, t.ones(2), t.ones(3)), "[2, 3]")
+T.expr(
+    "Dataset", NotImplementedError, lambda t: t.utils.data.Dataset()[0], "__getitem__", ours=True
+)
 T.expr("dataset without len", TY, lambda t: len(loader(t, stream(t))), "len")
 T.expr("stream with sampler", V, lambda t: loader(t, stream(t), sampler=[0]), "sampler")
 T.expr("stream with shuffle", V, lambda t: loader(t, stream(t), shuffle=True), "shuffle")
@@ -206,8 +212,13 @@ def flipped(data):
 T.expr("missing file", FileNotFoundError, lambda t: t.load("no-such-file.pt"), "no-such-file.pt")
 T.expr("empty file", EOFError, lambda t: load(t, b""), "input")
 T.expr("truncated file", R, lambda t: load(t, saved(t)[:200]), "archive")
-T.expr("random bytes", pickle.UnpicklingError, lambda t: load(t, b"\x13\x37 not a file" * 9), "load")
-T.expr("flipped byte", R, lambda t: load(t, flipped(saved(t))), "data/0")
+T.expr(
+    "random bytes",
+    pickle.UnpicklingError,
+    lambda t: load(t, b"\x13\x37 not a file" * 9),
+    "no checkpoint",
+)
+T.expr("flipped byte", R, lambda t: load(t, flipped(saved(t))), "data/0", ours=True)
 T.expr(
     "missing record",
     R,
@@ -239,7 +250,9 @@ T.expr("a plain pickle", pickle.UnpicklingError, lambda t: load(t, pickle.dumps(
 T.expr("save to nowhere", R, lambda t: t.save({}, "no-such-folder/a.pt"), "no-such-folder")
 T.expr("a number as a file", AttributeError, lambda t: t.save({}, 3), "write")
 T.expr("load a number", AttributeError, lambda t: t.load(3), "int")
-T.expr("save a lambda", (pickle.PicklingError, AttributeError), lambda t: saved(t, lambda: 0), "lambda")
+T.expr(
+    "save a lambda", (pickle.PicklingError, AttributeError), lambda t: saved(t, lambda: 0), "lambda"
+)
 T.expr("map_location", R, lambda t: load(t, saved(t), map_location="gpu"), "gpu")
 
 

@@ -100,8 +100,7 @@ class Module(CallMixin, StateMixin, ConvertMixin, TraverseMixin):
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {_typename(name)}")
         if "." in name:
-            got = f", got: {name}" if kind == "module" else ""
-            raise KeyError(f'{kind} name can\'t contain "."{got}')
+            raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
         if name not in registry and hasattr(self, name):
@@ -140,7 +139,7 @@ class Module(CallMixin, StateMixin, ConvertMixin, TraverseMixin):
                 raise ValueError(
                     f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
                     "be created "
-                    "explicitly. To express '{name}' as a function of another Tensor, compute "
+                    f"explicitly. To express '{name}' as a function of another Tensor, compute "
                     "the value in "
                     "the forward() method."
                 )

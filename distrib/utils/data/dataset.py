@@ -53,7 +53,10 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     def __init__(self, *tensors: Tensor) -> None:
         if any(t.size(0) != tensors[0].size(0) for t in tensors):
-            raise AssertionError("Size mismatch between tensors")
+            raise AssertionError(
+                "Size mismatch between tensors: expected the same number of rows in all, got "
+                f"{[t.size(0) for t in tensors]}"
+            )
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
@@ -231,7 +234,10 @@ def random_split(
     else:
         sizes = [int(n) for n in lengths]
         if total != len(dataset):
-            raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
+            raise ValueError(
+                "Sum of input lengths does not equal the length of the input dataset! Expected "
+                f"{len(dataset)}, got {total}"
+            )
     order = permutation(sum(sizes), generator)
     ends = itertools.accumulate(sizes)
     return [Subset(dataset, order[end - n : end]) for n, end in zip(sizes, ends, strict=True)]

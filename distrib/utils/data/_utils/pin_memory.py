@@ -6,16 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from .... import cuda
 from ....tensor import Tensor
 from .collate import _like_mapping, _like_sequence
 
 
 def accelerator() -> str | None:
     """The type of the GPU device, None on a machine without."""
-    import distrib
-
-    cuda = getattr(distrib, "cuda", None)
-    return "cuda" if cuda is not None and cuda.is_available() else None
+    return "cuda" if cuda.is_available() else None
 
 
 def wanted(pin_memory: bool, pin_memory_device: str) -> bool:
