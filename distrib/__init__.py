@@ -5,6 +5,7 @@ names from the rooms. See README.md for a tour.
 """
 
 import importlib
+import os
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import *
 
+
+_here = os.path.dirname(__file__)
+if not os.path.isdir(os.path.join(_here, "kernels")) and os.path.isdir(f"{_here}/../kernels"):
+    # a source folder, not an installation: kernels/ and launcher/ lie beside the package
+    __path__.append(os.path.dirname(_here))
 
 # Rooms that are reached by their own names without loading the others.
 ROOMS = frozenset(

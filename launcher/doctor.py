@@ -84,7 +84,7 @@ def _ask(command: list[str], code: str, env: Mapping[str, str]) -> tuple[list[An
     """The JSON values that the code prints, and what went wrong."""
     try:
         done = subprocess.run(
-            [*command, sys.executable, "-c", code],
+            [*command, sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
             timeout=60,
