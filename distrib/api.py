@@ -1,9 +1,11 @@
 """The names of torch, gathered from the rooms; `distrib` loads this at its first attribute."""
 
-from . import autograd, config, devices, dtypes, errors, kernels, ops
+from . import autograd, config, devices, dtypes, errors, ops
 from .autograd import (
     enable_grad,
     inference_mode,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
@@ -104,4 +106,4 @@ from .version import __version__  # isort: skip
 
 globals().update(dtypes.ALIASES)  # half, float, double, short, int, long, cfloat, cdouble, bool
 if config.get("DISTRIB_ALLOCATOR"):
-    kernels.install_allocator()
+    ops.native.install_allocator()

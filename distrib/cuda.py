@@ -55,7 +55,9 @@ def is_initialized() -> bool:
 def require() -> None:
     """Raise what PyTorch raises where there is no GPU."""
     if not is_available():
-        raise AssertionError(f"{_NOT_BUILT}: expected a GPU for the device 'cuda', got {_missing()}")
+        raise AssertionError(
+            f"{_NOT_BUILT}: expected a GPU for the device 'cuda', got {_missing()}"
+        )
 
 
 def _cupy() -> Any:

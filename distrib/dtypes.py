@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,8 @@ def raw_of(wanted: Any) -> RawDType:
     raise TypeError(f"expected a torch.dtype, got {type(wanted).__name__}: {wanted!r}")
 
 
-_builtin_float: Any = type(0.0)
-_builtin_int: Any = type(0)
+_builtin_float: Any = builtins.float
+_builtin_int: Any = builtins.int
 _default: RawDType = F4
 
 

@@ -122,7 +122,7 @@ class _Complex:
 
 
 def _vector(a: Any, indent: int, summarize: bool, fmt: Any) -> str:
-    per_line = max(1, int(math.floor((options.linewidth - indent) / (fmt.width + 2))))
+    per_line = max(1, math.floor((options.linewidth - indent) / (fmt.width + 2)))
     edge = options.edgeitems
     if summarize and not edge:
         cells = ["..."]

@@ -151,7 +151,8 @@ class Tensor(Methods):
             )
         if on and dtypes.OF[self._a.dtype].category < dtypes.FLOAT:
             raise RuntimeError(
-                "only Tensors of floating point and complex dtype can require gradients"
+                "only Tensors of floating point and complex dtype can require gradients, got "
+                f"{self.dtype}"
             )
         if on and self.is_inference() and not state.inference:
             raise RuntimeError(
@@ -336,7 +337,9 @@ class Tensor(Methods):
         x = self.item()
         if type(x) is complex:
             if x.imag:
-                raise RuntimeError(f"value cannot be converted to type {to} without overflow: got {x}")
+                raise RuntimeError(
+                    f"value cannot be converted to type {to} without overflow: got {x}"
+                )
             return x.real
         return x
 

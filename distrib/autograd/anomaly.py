@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from ..tensor import Node
+from ..tensor import Node, W, lock, state
 from .engine import anomaly
 from .modes import intercept
 
@@ -25,21 +25,16 @@ def _remember(op: Any, args: Any, attrs: Any, call: Any) -> Any:
     return y
 
 
-class detect_anomaly:
-    """Within the block, a backward that fails or gives NaN names the forward call it belongs to."""
-
-    def __init__(self, check_nan: bool = True) -> None:
-        self.check_nan = check_nan
-        self.mode = intercept(_remember)
-
-    def __enter__(self) -> None:
-        self.before = anomaly.on, anomaly.check_nan
-        anomaly.on, anomaly.check_nan = True, self.check_nan
-        self.mode.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        self.mode.__exit__()
-        anomaly.on, anomaly.check_nan = self.before
+def _switch(on: bool, check_nan: bool) -> None:
+    """Set the mode, with its interceptor on this thread's stack once or not at all."""
+    anomaly.on, anomaly.check_nan = on, check_nan
+    have = _remember in state.stack
+    if on and not have:
+        intercept(_remember).__enter__()
+    elif have and not on:
+        state.stack = tuple(f for f in state.stack if f is not _remember)
+        with lock:
+            W["icept"] -= 1
 
 
 class set_detect_anomaly:
@@ -47,20 +42,31 @@ class set_detect_anomaly:
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self.before = anomaly.on, anomaly.check_nan
-        self.mode = intercept(_remember) if mode else None
-        anomaly.on, anomaly.check_nan = mode, check_nan
-        if self.mode is not None:
-            self.mode.__enter__()
+        _switch(bool(mode), check_nan)
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, *exc: object) -> None:
-        if self.mode is not None:
-            self.mode.__exit__()
-        anomaly.on, anomaly.check_nan = self.before
+        _switch(*self.before)
+
+
+class detect_anomaly(set_detect_anomaly):
+    """Within the block, a backward that fails or gives NaN names the forward call it belongs to."""
+
+    def __init__(self, check_nan: bool = True) -> None:
+        self.check_nan = check_nan
+
+    def __enter__(self) -> None:
+        self.before = anomaly.on, anomaly.check_nan
+        _switch(True, self.check_nan)
 
 
 def is_anomaly_enabled() -> bool:
     """Whether anomaly detection is on."""
     return anomaly.on
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether anomaly detection looks for NaN."""
+    return anomaly.check_nan

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..devices import ndarray, xp_of
 from ..tensor import FREED, Leaf, Tensor, W, wrap
+from .hooks import box, checked, retain_grad
 from .modes import set_grad_enabled
 
 _SEQ = attrgetter("seq")
@@ -105,10 +106,15 @@ def run(
         if op.hooked:
             if type(g) is dict:
                 g = _all_outputs(n, g)
+            early = targets is not None and n in targets and n in inner
+            if targets is not None and early:
+                targets[n] = g  # as PyTorch: what runs itself is taken before its hooks
             if g is not None:
                 g = op.before(g, create_graph)
+            if targets is not None and n in targets and not early:
+                targets[n] = g
             after, op = op.after, op.op
-        if targets is not None and n in targets:
+        elif targets is not None and n in targets:
             targets[n] = g
         if n not in inner:
             continue
@@ -126,7 +132,7 @@ def run(
                     gs = recorded(op, n, g)
                 else:
                     gs = (op.raw.get(kind) or op.glue(kind))(n, g)
-                    if not retain and n.saved:
+                    if not retain and op.frees:
                         n.saved = FREED
             except Exception as error:
                 if hasattr(n, "meta"):
@@ -181,13 +187,9 @@ def _leaf(leaf: Any, g: Any, create_graph: bool, targets: dict[Any, Any] | None)
         return
     if leaf.hooks:
         for h in tuple(leaf.hooks.values()):
-            r = h(
-                g
-                if isinstance(g, Tensor)
-                else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
-            )
+            r = h(box(g))
             if r is not None:
-                g = r if create_graph else r._a
+                g = checked(r, g, create_graph, h)
     if targets is not None:
         if leaf in targets:
             targets[leaf] = g
@@ -234,8 +236,7 @@ def accumulate(leaf: Leaf, g: Any, create_graph: bool) -> None:
             t._grad = held + wrap(g)
         else:
             held._a += g
-            if held._c is not None:
-                held._bump()
+            held._bump()
     if leaf.post:
         for h in tuple(leaf.post.values()):
             h(t)
@@ -281,7 +282,10 @@ def _seed(t: Tensor, gradient: Any) -> Tensor:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if t._a.size != 1:
-            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            raise RuntimeError(
+                "grad can be implicitly created only for scalar outputs, got shape "
+                f"{list(t._a.shape)}"
+            )
         if t._a.dtype.kind == "c":
             raise RuntimeError(
                 f"grad can be implicitly created only for real scalar outputs but got {t.dtype}"
@@ -330,13 +334,14 @@ def backward(
         wanted = _sequence(inputs)
         if not wanted:
             raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+        for x in wanted:
+            if x._n is not None and type(x._n) is not Leaf:
+                retain_grad(x)
         found = grad(roots, wanted, seeds, keep, create_graph, allow_unused=True)
         for x, g in zip(wanted, found, strict=True):
             if g is not None:
                 if type(x._n) is Leaf:
                     accumulate(x._n, g if create_graph else g._a, create_graph)
-                else:
-                    x._grad = g if x._grad is None else x._grad + g
         return
     nodes = [t._n for t in roots]
     if create_graph:
@@ -357,6 +362,11 @@ def grad(
 
     RuntimeError for an input that the outputs do not depend on, unless allow_unused.
     """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "allow_unused=False."
+        )
     roots, wanted = _sequence(outputs), _sequence(inputs)
     given = [None] * len(roots) if grad_outputs is None else _sequence(grad_outputs)
     for x in wanted:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..tensor import FREED, SEQ, Node, Tensor, W, cell_of, new, register_view, state, wrap
 from .hooks import box
-from .inplace import check_writable, refresh
+from .inplace import check_writable, refresh, written
 from .modes import no_grad
 
 
@@ -87,6 +87,7 @@ class _Op:
 
     formula = None
     hooked = pick = False
+    frees = True
 
     def __init__(self, cls: Any, ctx: FunctionCtx) -> None:
         self.cls, self.ctx = cls, ctx
@@ -129,7 +130,7 @@ class _Op:
             raise RuntimeError(
                 f"function {self.grad_name} returned an incorrect number of gradients (expected {count}, got {len(found)})"
             )
-        out = []
+        out: list[Any] = []
         for i, (x, tensor) in enumerate(zip(found, ctx.is_tensor, strict=True)):
             if not tensor:
                 if x is not None:
@@ -201,7 +202,7 @@ class Function(FunctionCtx, metaclass=_Meta):
         tensors = [a for a in args if isinstance(a, Tensor)]
         recording = (state.grad or not W["nograd"]) and any(t._n is not None for t in tensors)
         ctx.needs_input_grad = tuple(
-            isinstance(a, Tensor) and a._n is not None and recording for a in args
+            isinstance(a, Tensor) and a._n is not None for a in args
         )
         with no_grad():
             if "setup_context" in cls.__dict__ or any(
@@ -269,19 +270,29 @@ def _record(
                 "Inference tensors cannot be saved for backward. To work around you can make a clone to get a normal tensor and use it in autograd."
             )
         versions.append(0 if t is None or t._c is None else t._c.version)
-    n.saved, n.ver = tuple(saved), versions
-    _attach(n, ctx, made, diff, dirty)
+    n.saved, n.ver, n.op.frees = tuple(saved), versions, bool(saved)
+    _attach(n, ctx, tensors, made, diff, dirty)
     return made
 
 
-def _attach(n: Node, ctx: Any, made: list[Any], diff: list[bool], dirty: set[int]) -> None:
+def _attach(
+    n: Node, ctx: Any, tensors: list[Tensor], made: list[Any], diff: list[bool], dirty: set[int]
+) -> None:
     """Give the outputs their node; one pick node each where there are several."""
     if len(made) == 1:
         o = made[0]
-        n.shape, n.dt = o._a.shape, o._a.dtype
-        o._n, n.cell = n, o._c
+        n.shape, n.dt, n.cell = o._a.shape, o._a.dtype, o._c
         ctx.output_nodes[0] = n
+        if id(o) in dirty:
+            written(o, n, next(i for i, t in enumerate(tensors) if t is o), o._c)
+            return
+        o._n = n
     else:
+        if any(isinstance(o, Tensor) and id(o) in dirty and o._view is not None for o in made):
+            raise RuntimeError(
+                "If your Function modifies inplace an input that is a view of another tensor, it must "
+                "return a single output."
+            )
         n.shape, n.dt = [None if not isinstance(o, Tensor) else o._a.shape for o in made], None
         for i, o in enumerate(made):
             if not diff[i]:

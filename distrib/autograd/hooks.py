@@ -42,10 +42,10 @@ class Hooked:
     """Stands in for a node's operator."""
 
     formula = None
-    hooked, pick = True, False
+    hooked = True
 
     def __init__(self, op: Any) -> None:
-        self.op, self.name, self.grad_name = op, op.name, op.grad_name
+        self.op, self.name, self.grad_name, self.pick = op, op.name, op.grad_name, op.pick
         self.on_tensor: dict[int, Callable[..., Any]] = {}
         self.pre: dict[int, Callable[..., Any]] = {}
         self.post: dict[int, Callable[..., Any]] = {}
@@ -56,7 +56,7 @@ class Hooked:
         many = type(g) is list
         for h in tuple(self.on_tensor.values()):
             r = h(box(g))
-            g = g if r is None else checked(r, g, create_graph)
+            g = g if r is None else checked(r, g, create_graph, h)
         if self.retain is not None:
             self.retain(box(g))
         for h in tuple(self.pre.values()):
@@ -88,12 +88,13 @@ def box(g: Any) -> Any:
     return wrap(np.asarray(g) if isinstance(g, np.generic) else g)
 
 
-def checked(r: Any, g: Any, create_graph: bool) -> Any:
+def checked(r: Any, g: Any, create_graph: bool, hook: Any) -> Any:
     """What a hook returned, in the engine's form; RuntimeError if it has another shape."""
     if not isinstance(r, Tensor):
         raise TypeError(f"expected Variable, but hook returned '{type(r).__name__}'")
     if r._a.shape != (g._a if create_graph else g).shape:
-        raise RuntimeError("hook '<hook>' has changed the size of value")
+        name = getattr(hook, "__name__", "<unknown hook>")
+        raise RuntimeError(f"hook '{name}' has changed the size of value")
     return r if create_graph else r._a
 
 
@@ -147,6 +148,13 @@ def retain_grad(self: Tensor) -> None:
             t._grad = g if t._grad is None else t._grad + g
 
     hooked(self._n).retain = keep
+
+
+def move_retain(t: Tensor, before: Any) -> None:
+    """Let .grad follow a tensor whose node was replaced by a write in place."""
+    op = before.op if type(before) is Node else None
+    if op is not None and op.hooked and op.retain is not None and before is not t._n:
+        hooked(t._n).retain, op.retain = op.retain, None
 
 
 def node_register_hook(self: Node, fn: Callable[..., Any]) -> RemovableHandle:

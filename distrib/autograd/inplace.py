@@ -13,8 +13,9 @@ import numpy as np
 from .. import dtypes
 from ..devices import ndarray, xp_of
 from ..errors import ShapeError
-from ..tensor import SEQ, Leaf, Node, Tensor, W, cell_of, chain_of, new, state, wrap
+from ..tensor import FREED, SEQ, Leaf, Node, Tensor, W, cell_of, chain_of, new, state, wrap
 from .engine import grad, recorded
+from .hooks import move_retain
 from .modes import set_grad_enabled
 
 
@@ -23,9 +24,10 @@ class CopySlices:
 
     name, grad_name, formula = "copy_slices", "CopySlices", None
     hooked = pick = False
+    frees = True
 
-    def __init__(self, inner: Node, chain: list[tuple[Any, Any]]) -> None:
-        self.inner, self.chain = inner, chain
+    def __init__(self, inner: Node, chain: list[tuple[Any, Any]], place: int) -> None:
+        self.inner, self.chain, self.place = inner, chain, place  # place: the view's among the edges
         self.raw: dict[type, Any] = {}
 
     def glue(self, array_type: type) -> Any:
@@ -37,7 +39,12 @@ class CopySlices:
             for op, attrs in self.chain:
                 view = W["kernel"](op, view)(view, **attrs)
             inner = self.inner
-            first, *rest = inner.op.glue(array_type)(inner, view.copy())
+            inner.saved = n.saved
+            try:
+                rest = list(inner.op.glue(array_type)(inner, view.copy()))
+            finally:
+                inner.saved = FREED  # the outer node alone holds what was saved, and frees it
+            first = rest.pop(self.place)
             if first is None:
                 view[...] = 0
             else:
@@ -51,7 +58,12 @@ class CopySlices:
         ops, view = W["ops"], g
         for op, attrs in self.chain:
             view = op.call(view, **attrs)
-        first, *rest = recorded(self.inner.op, self.inner, view)
+        self.inner.saved = n.saved
+        try:
+            rest = list(recorded(self.inner.op, self.inner, view))
+        finally:
+            self.inner.saved = FREED
+        first = rest.pop(self.place)
         patch = ops["mul"](view, -1.0) if first is None else ops["sub"](first, view)
         for i in range(len(self.chain) - 1, -1, -1):  # scatter: the gradient of the view chain
             inside = g
@@ -220,24 +232,35 @@ def _rebase(op: Any, t: Tensor, old: Tensor, args: Any, attrs: Any, cell: Any) -
     n.edges = (t._n, *(a._n if isinstance(a, Tensor) else None for a in args))
     n.saved = keep(op, (old, *args), t._a, n.edges)
     n.ver = tuple(
-        cell.version if s is t._a else (s._c.version if s._c is not None else 0) if isinstance(s, Tensor) else 0
+        cell.version
+        if s is t._a
+        else _version_before(s, old, cell)
+        if isinstance(s, Tensor) and s._c is not None
+        else 0
         for s in n.saved
-    )  # fmt: skip
+    )
+    written(t, n, 0, cell)
+
+
+def written(t: Tensor, n: Node, place: int, cell: Any) -> None:
+    """Give a tensor, or what it is a view of, and all living views the history of a write in place."""
     if t._view is not None:
         base, chain = chain_of(t)
         c: Node = new(Node)
-        c.op, c.edges, c.saved, c.attrs, c.ver = (
-            CopySlices(n, chain),
-            (base._n, *n.edges[1:]),
-            (),
-            None,
-            None,
-        )
+        c.op, c.saved, c.attrs, c.ver = CopySlices(n, chain, place), n.saved, None, None
+        c.edges = (base._n, *n.edges[:place], *n.edges[place + 1 :])
         c.shape, c.dt, c.seq, c.cell = base._a.shape, base._a.dtype, next(SEQ), cell
-        base._n = c
+        before, base._n = base._n, c
     else:
-        base, t._n = t, n
+        base, before, t._n = t, t._n, n
+    move_retain(base, before)
     refresh(base, cell)
+
+
+def _version_before(s: Tensor, old: Tensor, cell: Any) -> Any:
+    """The version that a saved operand had: one that shares the written memory has lost its values."""
+    shares = s is not old and s._c is cell and cell.version is not None
+    return cell.version - 1 if shares else cell_of(s).version
 
 
 def keep(op: Any, args: Any, y: Any, edges: Any) -> tuple[Any, ...]:
@@ -279,7 +302,8 @@ def refresh(base: Tensor, cell: Any) -> None:
             n.attrs, n.ver, n.shape, n.dt = attrs, None, w._a.shape, w._a.dtype
             n.seq, n.cell = next(SEQ), cell
             x = w
-        v._n = x._n
+        before, v._n = v._n, x._n
+        move_retain(v, before)
 
 
 W.update(inplace=inplace)

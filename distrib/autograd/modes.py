@@ -10,7 +10,7 @@ from ..tensor import W, lock, state
 
 
 class _Mode:
-    """A context manager that is also a decorator."""
+    """A context manager that is also a decorator, of functions and of generator functions."""
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
@@ -18,7 +18,27 @@ class _Mode:
             with self.clone():
                 return fn(*args, **kwargs)
 
-        return inside
+        @functools.wraps(fn)
+        def stepwise(*args: Any, **kwargs: Any) -> Any:
+            made = fn(*args, **kwargs)
+            step, value = made.send, None
+            while True:
+                try:
+                    with self.clone():
+                        out = step(value)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    step, value = made.send, (yield out)
+                except GeneratorExit:
+                    with self.clone():
+                        made.close()
+                    raise
+                except BaseException as error:
+                    step, value = made.throw, error
+
+        code = getattr(fn, "__code__", None)
+        return stepwise if code is not None and code.co_flags & _GENERATOR else inside
 
     def clone(self) -> Any:
         """A fresh context manager with the same setting."""
@@ -31,16 +51,16 @@ class _Mode:
         raise NotImplementedError
 
 
-def _open(on: bool) -> None:
-    if not on:
-        with lock:
-            W["nograd"] += 1
+_GENERATOR = 0x20  # the flag of a generator function's code
 
 
-def _close(on: bool) -> None:
-    if not on:
+def _set(grad: bool, inference: bool) -> None:
+    """Set this thread's modes; W["nograd"] counts the threads that have left full speed."""
+    was, now = not state.grad or state.inference, not grad or inference
+    state.grad, state.inference = grad, inference
+    if was is not now:
         with lock:
-            W["nograd"] -= 1
+            W["nograd"] += 1 if now else -1
 
 
 class _GradMode(_Mode):
@@ -50,12 +70,10 @@ class _GradMode(_Mode):
 
     def __enter__(self) -> None:
         self.before = state.grad
-        state.grad = self.on
-        _open(self.on)
+        _set(self.on, state.inference)
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self.before
-        _close(self.on)
+        _set(self.before, state.inference)
 
     def __new__(cls, orig_func: Any = None) -> Any:
         made = object.__new__(cls)
@@ -86,9 +104,7 @@ class set_grad_enabled(_Mode):
 
     def __init__(self, mode: bool) -> None:
         self.on, self.before = bool(mode), state.grad
-        state.grad = self.on
-        _open(self.on)
-        self.counted = self.on
+        _set(self.on, state.inference)
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         self.__exit__()
@@ -102,8 +118,7 @@ class set_grad_enabled(_Mode):
         return None
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self.before
-        _close(self.on)
+        _set(self.before, state.inference)
 
 
 class inference_mode(_Mode):
@@ -125,12 +140,10 @@ class inference_mode(_Mode):
 
     def __enter__(self) -> None:
         self.before = state.grad, state.inference
-        state.grad, state.inference = (False, True) if self.on else (True, False)
-        _open(not self.on)
+        _set(not self.on, self.on)
 
     def __exit__(self, *exc: object) -> None:
-        state.grad, state.inference = self.before
-        _close(not self.on)
+        _set(*self.before)
 
 
 def is_grad_enabled() -> bool:

@@ -59,7 +59,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             return _mark(data, requires_grad)
         if requires_grad and dtypes.OF[data._a.dtype].category < dtypes.FLOAT:
             raise RuntimeError(
-                "Only Tensors of floating point and complex dtype can require gradients"
+                "Only Tensors of floating point and complex dtype can require gradients, got "
+                f"{data.dtype}"
             )
         t: Any = new(cls)
         t._a = data._a

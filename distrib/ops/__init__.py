@@ -16,5 +16,5 @@ from . import softmax, activation, loss, rnn, attention  # isort: skip
 from . import resize, adaptive, unfold, sample  # isort: skip
 from . import distance, moreloss, ctc  # isort: skip
 from . import sort  # isort: skip
-from . import decompose, factor, algebra, matrix  # isort: skip
+from . import decompose, factor, algebra, matrix, matrixnorm  # isort: skip
 from . import viewcopy, quantile  # isort: skip

@@ -14,9 +14,10 @@ from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .conv import ntuple
 from .creation import as_index
-from .pool import _a, pooled
+from .pool import pooled
 from .registry import operator, publish
 from .resize import along
+from .shape import _a
 
 xp: Any = None  # bound per array type
 
@@ -48,7 +49,11 @@ def flat_windows(parts: Any, size: Any) -> Any:
         shape = [1] * (2 * n)
         shape[i], shape[n + i] = part.shape[-2], part.shape[-1]
         total = total + part.reshape(*part.shape[:lead], *shape) * step
-    return total.reshape(*total.shape[:lead], math.prod(total.shape[lead : lead + n]), -1)
+    return total.reshape(
+        *total.shape[:lead],
+        math.prod(total.shape[lead : lead + n]),
+        math.prod(total.shape[lead + n :]),
+    )
 
 
 def _steps(size: Any) -> list[int]:
@@ -82,36 +87,58 @@ def _max_of(x: Tensor, candidates: Tensor, out: Any) -> tuple[Tensor, Tensor]:
 
 def _wanted(output_size: Any, shape: Any, n: int, name: str) -> tuple[int, ...]:
     """The output size: an int for all dimensions, None for as many as there are."""
-    sizes = [output_size] * n if output_size is None or isinstance(output_size, int) else list(output_size)
+    sizes = (
+        [output_size] * n
+        if output_size is None or isinstance(output_size, int)
+        else list(output_size)
+    )
     if len(sizes) == 1:
         sizes *= n
     if len(sizes) != n:
         raise ShapeError(f"{name}: internal error: output_size.size() must be {n}", got=output_size)
     made = tuple(int(k if o is None else o) for o, k in zip(sizes, shape, strict=True))
     if any(o < 0 for o in made):
-        raise ShapeError(f"{name}: elements of output_size must be greater than or equal to 0", got=list(made))
+        raise ShapeError(
+            f"{name}: elements of output_size must be greater than or equal to 0", got=list(made)
+        )
     return made
 
 
 def _batched(x: Any, n: int, name: str) -> tuple[Tensor, bool]:
     """[N, C, ...] and whether N was put there."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}"
+        )
     shape = list(x.shape)
     if len(shape) not in (n + 1, n + 2):
         raise ShapeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {shape}")
     if 0 in shape[1:]:
-        raise ShapeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {shape}")
+        raise ShapeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {shape}"
+        )
     return (x.unsqueeze(0), True) if len(shape) == n + 1 else (x, False)
+
+
+def _deep(x: Any, output_size: Any, n: int) -> None:
+    """ValueError unless there are more dimensions than output sizes."""
+    if (
+        n > 1
+        and isinstance(output_size, (tuple, list))
+        and isinstance(x, Tensor)
+        and x._a.ndim <= len(output_size)
+    ):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
 
 
 def _adaptive_max(x: Any, output_size: Any, indices: bool, n: int) -> Any:
     name = f"adaptive_max_pool{n}d"
+    _deep(x, output_size, n)
     x, single = _batched(x, n, name)
     size = tuple(x.shape[2:])
     out = _wanted(output_size, size, n, name)
     if x.dtype.is_floating_point is False:
-        raise RuntimeError(f'"{name}" not implemented for \'{x.dtype.name.title()}\'')
+        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype.name.title()}'")
     if math.prod(out) == 0:
         y = x.new_empty((*x.shape[:2], *out))
         i = y.long()
@@ -124,6 +151,7 @@ def _adaptive_max(x: Any, output_size: Any, indices: bool, n: int) -> Any:
 
 def _adaptive_avg(x: Any, output_size: Any, n: int) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
+    _deep(x, output_size, n)
     x, single = _batched(x, n, name)
     out = _wanted(output_size, x.shape[2:], n, name)
     for i, o in enumerate(out):
@@ -171,9 +199,11 @@ def _adaptive_with_indices(n: int) -> Callable[..., Any]:
     return pool
 
 
-adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, adaptive_max_pool3d_with_indices = map(
-    _adaptive_with_indices, (1, 2, 3)
-)
+(
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d_with_indices,
+) = map(_adaptive_with_indices, (1, 2, 3))
 
 
 # ---- fractional: random window places --------------------------------------------------------------------
@@ -188,7 +218,13 @@ def _starts(samples: Any, size: int, out: int, kernel: int) -> Any:
 
 
 def _fractional(
-    x: Any, kernel_size: Any, output_size: Any, output_ratio: Any, indices: bool, samples: Any, n: int
+    x: Any,
+    kernel_size: Any,
+    output_size: Any,
+    output_ratio: Any,
+    indices: bool,
+    samples: Any,
+    n: int,
 ) -> Any:
     name = f"fractional_max_pool{n}d"
     if output_size is None and output_ratio is None:
@@ -196,21 +232,29 @@ def _fractional(
     x, single = _batched(x, n, name)
     size, kernel = tuple(x.shape[2:]), ntuple(kernel_size, n, "kernel_size")
     if output_size is None:
-        ratio = (output_ratio,) * n if isinstance(output_ratio, (int, float)) else tuple(output_ratio)
+        ratio = (
+            (output_ratio,) * n if isinstance(output_ratio, (int, float)) else tuple(output_ratio)
+        )
         out = tuple(int(k * r) for k, r in zip(size, ratio, strict=True))
     else:
         out = ntuple(output_size, n, "output_size")
     for k, o, s in zip(kernel, out, size, strict=True):
         if o + k - 1 > s:
-            raise ShapeError(f"{name}(): pool size {k} too large relative to input size {s} for output {o}")
+            raise ShapeError(
+                f"{name}(): pool size {k} too large relative to input size {s} for output {o}"
+            )
         if k <= 0 or o <= 0:
-            raise ShapeError(f"{name}(): kernel and output sizes must be positive", got=f"{kernel} and {out}")
+            raise ShapeError(
+                f"{name}(): kernel and output sizes must be positive", got=f"{kernel} and {out}"
+            )
     if samples is None:
         from .random import rand
 
         samples = rand(*x.shape[:2], n, dtype=x.dtype)
     if samples.dtype is not x.dtype and samples.dtype != x.dtype:
-        raise DTypeError(f"Expect _random_samples to have the same dtype as input: got {samples.dtype}")
+        raise DTypeError(
+            f"Expect _random_samples to have the same dtype as input: got {samples.dtype}"
+        )
     places = samples.detach().cpu().double().numpy()
     # the numbers of a plane belong to width, height, depth in this order
     order = range(n - 1, -1, -1) if n == 2 else range(n)
@@ -229,7 +273,9 @@ def fractional_max_pool2d(
     return_indices: bool = False, _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima of windows at random places of [N, C, H, W]."""
-    return _fractional(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2)
+    return _fractional(
+        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 2
+    )
 
 
 def fractional_max_pool3d(
@@ -237,7 +283,9 @@ def fractional_max_pool3d(
     return_indices: bool = False, _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """Maxima of windows at random places of [N, C, D, H, W]."""
-    return _fractional(input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3)
+    return _fractional(
+        input, kernel_size, output_size, output_ratio, return_indices, _random_samples, 3
+    )
 
 
 def fractional_max_pool2d_with_indices(
@@ -273,7 +321,9 @@ put_back = operator(
 )  # fmt: skip
 
 
-def _unpooled(x: Any, indices: Any, kernel: Any, stride: Any, padding: Any, output_size: Any, n: int) -> Tensor:
+def _unpooled(
+    x: Any, indices: Any, kernel: Any, stride: Any, padding: Any, output_size: Any, n: int
+) -> Tensor:
     name = f"max_unpool{n}d"
     if not isinstance(x, Tensor) or not isinstance(indices, Tensor):
         raise TypeError(f"{name}(): input and indices must be Tensors")
@@ -281,26 +331,40 @@ def _unpooled(x: Any, indices: Any, kernel: Any, stride: Any, padding: Any, outp
     s = ntuple(k if stride is None or stride == [] else stride, n, "stride")
     p = ntuple(padding, n, "padding")
     if indices._a.dtype != "i8":
-        raise DTypeError(f"elements in indices should be type int64 but got: {_short(indices.dtype)}")
+        raise DTypeError(
+            f"elements in indices should be type int64 but got: {_short(indices.dtype)}"
+        )
     if tuple(x.shape) != tuple(indices.shape):
-        raise ShapeError(f"Expected shape of indices to be same as that of the input tensor ({list(x.shape)}) but got indices tensor with shape: {list(indices.shape)}")
+        raise ShapeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(x.shape)}) but got indices tensor with shape: {list(indices.shape)}"
+        )
     if x._a.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"Input to {name} should be a {n + 1}d or {n + 2}d Tensor, but got: {x._a.ndim} dimensions")
+        raise ShapeError(
+            f"Input to {name} should be a {n + 1}d or {n + 2}d Tensor, but got: {x._a.ndim} dimensions"
+        )
     if 0 in tuple(x.shape)[-n:]:
-        raise ShapeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but got {list(x.shape)}")
+        raise ShapeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but got {list(x.shape)}"
+        )
     usual = [(o - 1) * b + a - 2 * c for o, a, b, c in zip(x.shape[-n:], k, s, p, strict=True)]
     size = tuple(usual) if output_size is None else tuple(int(v) for v in output_size)[-n:]
     if output_size is not None:
         if len(tuple(output_size)) not in (n, n + 2) or len(size) != n:
-            raise ValueError(f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(tuple(output_size))}'")
+            raise ValueError(
+                f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(tuple(output_size))}'"
+            )
         for v, u, b in zip(size, usual, s, strict=True):
             if not u - b < v < u + b:
-                raise ValueError(f"invalid output_size {list(size)} (dim 0 must be between {u - b} and {u + b})")
+                raise ValueError(
+                    f"invalid output_size {list(size)} (dim 0 must be between {u - b} and {u + b})"
+                )
     room = math.prod(size)
     if type(indices._a) is np.ndarray and indices._a.size:
         low, high = int(indices._a.min()), int(indices._a.max())
         if low < 0 or high >= room:
-            raise ShapeError(f"Found an invalid max index: {low if low < 0 else high} (output volumes are of size {'x'.join(map(str, size))})")
+            raise ShapeError(
+                f"Found an invalid max index: {low if low < 0 else high} (output volumes are of size {'x'.join(map(str, size))})"
+            )
     single = x._a.ndim == n + 1
     if single:
         x, indices = x.unsqueeze(0), indices.unsqueeze(0)
@@ -313,21 +377,36 @@ def _short(d: DType) -> str:
 
 
 def max_unpool1d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Values put back to the positions that max_pool1d returned; zeros elsewhere."""
     return _unpooled(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
 def max_unpool2d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Values put back to the positions that max_pool2d returned; zeros elsewhere."""
     return _unpooled(input, indices, kernel_size, stride, padding, output_size, 2)
 
 
 def max_unpool3d(
-    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
 ) -> Tensor:
     """Values put back to the positions that max_pool3d returned; zeros elsewhere."""
     return _unpooled(input, indices, kernel_size, stride, padding, output_size, 3)

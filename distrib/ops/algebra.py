@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import collections
-import math
+import types
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
 from ..errors import DTypeError, ShapeError
-from ..tensor import Tensor, check_dim, wrap
+from ..tensor import Tensor, wrap
+from .apply import return_type
 from .compare import where3
-from .core import cast
 from .decompose import (
-    LinAlgError, cholesky_, det_, inverse_, matrices, pinv_, slogdet_, solve_, triangular,
+    LinAlgError,
+    cholesky_,
+    det_,
+    inverse_,
+    matrices,
+    pinv_,
+    slogdet_,
+    solve_,
+    triangular,
 )  # fmt: skip
-from .factor import eig_, eigh_, eliminate, lu_pivots, matrix_norm_, qr_, qr_complete, svd_, svd_full, svdvals_
+from .factor import (
+    eig_,
+    eigh_,
+    eliminate,
+    lu_pivots,
+    qr_,
+    qr_complete,
+    svd_,
+    svd_full,
+    svdvals_,
+)
 from .join import cat, narrow
 from .linalg import matmul
 from .registry import attach, method, publish, with_out
-from .stats import vector_norm as _vector_norm
 
 _TYPES: dict[str, Any] = {}
 
@@ -29,18 +45,17 @@ def named(name: str, fields: str, *values: Any) -> Any:
     """A result of several tensors, as ``torch.return_types.<name>``."""
     made = _TYPES.get(name)
     if made is None:
-        made = _TYPES[name] = collections.namedtuple(name, fields.split())  # type: ignore[misc]
-        made.__module__ = "torch.return_types"
-        made.__repr__ = lambda self: f"torch.return_types.{name}(\n" + ",\n".join(
-            f"{k}={v!r}" for k, v in zip(self._fields, self, strict=True)
-        ) + ")"  # fmt: skip
+        outline: Any = types.SimpleNamespace(name=name, outputs=tuple(fields.split()))
+        made = _TYPES[name] = return_type(outline)
     return made(*values)
 
 
 def check(x: Any, name: str, square: bool = True) -> Tensor:
     """TypeError, or RuntimeError for a shape or dtype, unless x holds matrices."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"linalg_{name}(): argument 'A' (position 1) must be Tensor, not {type(x).__name__}")
+        raise TypeError(
+            f"linalg_{name}(): argument 'A' (position 1) must be Tensor, not {type(x).__name__}"
+        )
     matrices(x._a, name, square)
     return x
 
@@ -120,7 +135,9 @@ def _solved(A: Tensor, B: Tensor, left: bool) -> Tensor:
     check(A, "solve")
     if _vector_like(A, B):
         if not left:
-            raise ShapeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)")
+            raise ShapeError(
+                "linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)"
+            )
         made: Tensor = solve_(A, B.unsqueeze(-1)).squeeze(-1)
         return made
     if not left:
@@ -145,7 +162,9 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
 
 
 @with_out
-def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+def solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
     """X of AX = B (or XA = B) for triangular A; the other triangle is not read."""
     check(A, "solve_triangular")
     if not left:
@@ -177,11 +196,16 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """Orthonormal Q and upper triangular R with A = QR; mode reduced, complete or r."""
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     m, n = tuple(check(A, "qr", square=False).shape)[-2:]
     if mode == "complete" and m > n:
         q, r = qr_complete(A)
-    elif m >= n or m == 0:
+    elif A.numel() == 0:
+        q, r = qr_(A.detach())
+        q, r = q + A.sum(), r + A.sum()  # nothing is added, but gradients of zeros flow
+    elif m >= n:
         q, r = qr_(A)
     else:
         q, first = qr_(narrow(A, -1, 0, m))
@@ -264,7 +288,9 @@ def _tolerances(A: Tensor, atol: Any, rtol: Any) -> tuple[Any, Any]:
 
 
 @with_out
-def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+def pinv(
+    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """The Moore-Penrose inverse."""
     check(A, "pinv", square=hermitian)
     low, rel = _tolerances(A, atol, rcond if rtol is None else rtol)
@@ -273,7 +299,9 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
 
 
 @with_out
-def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+def matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """How many singular values are not negligible."""
     check(A, "matrix_rank", square=hermitian)
     if 0 in tuple(A.shape)[-2:]:
@@ -290,24 +318,37 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     check(A, "lstsq", square=False)
     m, n = tuple(A.shape)[-2:]
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
-        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss) but got {driver}")
+        raise RuntimeError(
+            f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss) but got {driver}"
+        )
     if A._a.dtype != B._a.dtype:
-        raise DTypeError("torch.linalg.lstsq: Expected input and other to have the same dtype", got=f"{A.dtype} and {B.dtype}")
+        raise DTypeError(
+            "torch.linalg.lstsq: Expected input and other to have the same dtype",
+            got=f"{A.dtype} and {B.dtype}",
+        )
     vector = A._a.ndim - 1 == B._a.ndim and tuple(A.shape)[:-1] == tuple(B.shape)
     b = B.unsqueeze(-1) if vector else B
     if b._a.ndim < 2 or b.shape[-2] != m:
-        raise ShapeError(f"torch.linalg.lstsq: input.size(-2) should match other.size({-1 if vector else -2})")
-    rel = float(np.finfo(dtypes.REAL.get(A._a.dtype, A._a.dtype)).eps) * max(m, n) if rcond is None else rcond
+        raise ShapeError(
+            f"torch.linalg.lstsq: input.size(-2) should match other.size({-1 if vector else -2})"
+        )
+    rel = (
+        float(np.finfo(dtypes.REAL.get(A._a.dtype, A._a.dtype)).eps) * max(m, n)
+        if rcond is None
+        else rcond
+    )
     x = matmul(pinv_(A, rtol=rel, atol=0.0), b)
     driver = driver or "gelsy"
     empty = wrap(np.empty(0, dtypes.REAL.get(A._a.dtype, A._a.dtype)))
     rank = wrap(np.empty(0, "i8")) if driver == "gels" else matrix_rank(A.detach(), rtol=rel)
     values = svdvals_(A.detach()) if driver in ("gelsd", "gelss") else empty
     residuals = x.real.reshape(-1)[:0]
-    if m > n and (driver == "gels" or bool((rank._a == n).all())):
+    if m > n and driver != "gelsy" and (driver == "gels" or bool((rank._a == n).all())):
         residuals = (matmul(A, x) - b).abs().square().sum(-2)
     x = x.squeeze(-1) if vector else x
-    return named("linalg_lstsq", "solution residuals rank singular_values", x, residuals, rank, values)
+    return named(
+        "linalg_lstsq", "solution residuals rank singular_values", x, residuals, rank, values
+    )
 
 
 # ---- LU -------------------------------------------------------------------------------------------------
@@ -324,7 +365,9 @@ def packed_lu(A: Tensor, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor, Te
     rows = A.take_along_dim(perm.unsqueeze(-1), -2)
     square = eliminate(narrow(narrow(rows, -2, 0, k), -1, 0, k))
     if n > k:
-        right = triangular(square, narrow(narrow(rows, -2, 0, k), -1, k, n - k), upper=False, unit=True)
+        right = triangular(
+            square, narrow(narrow(rows, -2, 0, k), -1, k, n - k), upper=False, unit=True
+        )
         return cat([square, right], -1), pivots, perm, info
     if m > k:
         below = triangular(square.mT, narrow(rows, -2, k, m - k).mT, upper=False).mT
@@ -337,7 +380,9 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """L and U in one matrix, and the row exchanges, counted from 1."""
     y, pivots, _, info = packed_lu(A, pivot)
     if bool((info._a != 0).any()):
-        raise LinAlgError("torch.linalg.lu_factor: U is exactly zero on its diagonal; using it on lu_solve would result in a division by zero.")
+        raise LinAlgError(
+            "torch.linalg.lu_factor: U is exactly zero on its diagonal; using it on lu_solve would result in a division by zero."
+        )
     return named("linalg_lu_factor", "LU pivots", y, pivots)
 
 
@@ -371,7 +416,9 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:
 
 
 @with_out
-def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
+def lu_solve(
+    LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
+) -> Tensor:
     """X of AX = B from the factors of `lu_factor`."""
     check(LU, "lu_solve")
     from .matrix import exchanged
@@ -379,7 +426,8 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     p = permutation(exchanged(pivots, LU.shape[-1]), LU._a.dtype)
     low, up = parts(LU)
     if not left:
-        return lu_solve(LU, pivots, B.mH, adjoint=not adjoint).mH
+        result: Tensor = lu_solve(LU, pivots, B.mH, adjoint=not adjoint).mH
+        return result
     if adjoint:
         y = triangular(up.mH, B, upper=False)
         made: Tensor = matmul(p, triangular(low.mH, y, upper=True, unit=True))
@@ -389,84 +437,10 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     return made
 
 
-# ---- norms ----------------------------------------------------------------------------------------------
-def _typed(x: Tensor, dtype: Any) -> Tensor:
-    return x if dtype is None else cast(x, dtype=dtypes.raw_of(dtype))
-
-
-@with_out
-def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The norm of x taken as one vector, or of the vectors along dimensions."""
-    dim = tuple(dim) if isinstance(dim, list) else dim
-    made: Tensor = _vector_norm(_typed(x, dtype), ord=float(ord), dim=dim, keepdim=keepdim)
-    return made
-
-
-@with_out
-def matrix_norm(
-    A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
-    """Norms of the matrices in two dimensions: fro, nuc, inf, -inf, 1, -1, 2, -2."""
-    if A._a.ndim < 2:
-        raise ShapeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    dims = [check_dim(d, A._a.ndim) for d in dim]
-    if len(dims) != 2:
-        raise ShapeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {list(dim)}")
-    if dims[0] == dims[1]:
-        raise ShapeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
-    A = _typed(A, dtype)
-    if A._a.dtype.kind not in "fcV":
-        raise DTypeError("linalg.matrix_norm: Expected a floating point or complex tensor as input", got=A.dtype)
-    if ord == "fro":
-        return vector_norm(A, 2, tuple(dims), keepdim)
-    if ord in ("nuc", 2, -2):
-        made: Tensor = matrix_norm_(A, ord=ord, dim=tuple(dims), keepdim=keepdim)
-        return made
-    if isinstance(ord, str) or abs(ord) not in (1, math.inf):
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    add, best = dims if abs(ord) == 1 else dims[::-1]
-    sums = vector_norm(A, 1, add, keepdim)
-    if best > add and not keepdim:
-        best -= 1
-    return sums.amax(best, keepdim) if ord > 0 else sums.amin(best, keepdim)
-
-
-@with_out
-def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """`vector_norm` or `matrix_norm`, as the order and the dimensions ask."""
-    if ord is None:
-        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    if isinstance(dim, int):
-        dim = (dim,)
-    if isinstance(ord, str) or (dim is not None and len(dim) == 2):
-        if dim is None and A._a.ndim != 2:
-            raise ShapeError(f"linalg.norm: If ord is specified but dim is not, the input must be 1D or 2D. Got {A._a.ndim}D.")
-        return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    if dim is None:
-        if A._a.ndim not in (1, 2):
-            raise ShapeError(f"linalg.norm: If ord is specified but dim is not, the input must be 1D or 2D. Got {A._a.ndim}D.")
-        if A._a.ndim == 2:
-            return matrix_norm(A, ord, (-2, -1), keepdim, dtype=dtype)
-    return vector_norm(A, ord, dim, keepdim, dtype=dtype)
-
-
-@with_out
-def cond(A: Tensor, p: Any = None) -> Tensor:
-    """The condition number: of the 2-norm by singular values, of others by the inverse."""
-    check(A, "cond", square=p not in (None, 2, -2))
-    if p in (None, 2, -2):
-        s = svdvals_(A)
-        made: Tensor = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-        return made
-    inverse = inv_ex(A)[0]
-    made = matrix_norm(A, p) * matrix_norm(inverse, p)
-    return made
-
-
 LINALG = [
-    "LinAlgError", "cholesky", "cholesky_ex", "cond", "det", "eig", "eigh", "eigvals", "eigvalsh", "inv", "inv_ex",
-    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matrix_norm", "matrix_rank", "norm", "pinv", "qr",
-    "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "det", "eig", "eigh", "eigvals", "eigvalsh", "inv", "inv_ex",
+    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matrix_rank", "pinv", "qr",
+    "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals",
 ]  # fmt: skip
 __all__ = ["det", "logdet", "slogdet"]
 for _f in (det, slogdet):

@@ -57,7 +57,7 @@ def source(op: Op, check: bool = True) -> str:
     if two:
         ok = "x0.dtype.char in 'fdFD'"  # half precisions are computed in float32 and rounded once
         if op.rule != "float":
-            ok += f" or kind is int and x0.dtype.kind == 'i'"
+            ok += " or kind is int and x0.dtype.kind == 'i'"
         out += [
             f"  kind = type({ts[1]})",
             "  if kind is float or kind is int:",
@@ -77,7 +77,7 @@ def source(op: Op, check: bool = True) -> str:
         tests = []
         if promoting:
             first = op.promote[0]
-            some = [i for i in op.promote[1:]]
+            some = list(op.promote[1:])
             tests = [f"x{i} is not None and x{first}.dtype is not x{i}.dtype" if ts[i] in op.optional else f"x{first}.dtype is not x{i}.dtype" for i in some]  # fmt: skip
             tests.append(f"x{first}.dtype.char " + ("not in 'fdFD'" if op.rule == "float" else "in 'eE'"))
         elif op.rule == "math":
@@ -327,7 +327,7 @@ def record(op: Op, tensors: Any, attrs: Any, edges: Any, made: Any, kept: Any) -
         t = made[diff[0]] if diff else made[0]
         t._n, n.shape, n.dt, n.cell = n, t._a.shape, t._a.dtype, t._c
         return
-    n.shape, n.dt = [t._a.shape for t in made], [t._a for t in made][0].dtype
+    n.shape, n.dt = [t._a.shape for t in made], made[0]._a.dtype
     for i in diff:
         p = made[i]._n = node(PICK, (n,), None, i)
         p.shape, p.dt, p.cell = made[i]._a.shape, made[i]._a.dtype, made[i]._c
@@ -407,7 +407,8 @@ def fix(out: Any, like: Any) -> Any:
 
 def inferred(t: Tensor) -> None:
     """Mark a tensor as made in inference mode."""
-    cell_of(t).version = None
+    if t._c is None:  # else a view, which is what its base is
+        cell_of(t).version = None
 
 
 def explain(op: Op, args: Any, attrs: Any, e: Exception) -> Exception:

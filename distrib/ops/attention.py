@@ -9,12 +9,12 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
-from .softmax import softmax
 from .compare import where
 from .join import cat
 from .linalg import linear, matmul_
 from .random import dropout as drop
 from .registry import publish
+from .softmax import softmax
 
 
 def scaled_dot_product_attention(

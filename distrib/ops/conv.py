@@ -239,9 +239,9 @@ def _convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, 
     _check(x, w, b, n, groups, False, name)
     s, d = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
     if any(k <= 0 for k in s):
-        raise ShapeError("non-positive stride is not supported")
+        raise ShapeError(f"non-positive stride is not supported, got {list(s)}")
     if any(k <= 0 for k in d):
-        raise ShapeError("dilation should be greater than zero")
+        raise ShapeError(f"dilation should be greater than zero, got {list(d)}")
     kernel = w._a.shape[2:]
     single = x._a.ndim == n + 1
     if isinstance(padding, str):
@@ -259,7 +259,7 @@ def _convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, 
     else:
         p = ntuple(padding, n, "padding")
     if any(k < 0 for k in p):
-        raise ShapeError("negative padding is not supported")
+        raise ShapeError(f"negative padding is not supported, got {list(p)}")
     if single:
         x = x.unsqueeze(0)
     size = [k + 2 * q for k, q in zip(x._a.shape[2:], p, strict=True)]
@@ -292,7 +292,7 @@ def _transposed(x: Any, w: Any, b: Any, stride: Any, padding: Any, output_paddin
     if any(k >= max(a, e) for k, a, e in zip(o, s, d, strict=True)):
         raise ShapeError(f"output padding must be smaller than either stride or dilation, but got output_padding={list(o)} stride={list(s)} dilation={list(d)}")
     if any(k <= 0 for k in s):
-        raise ShapeError("non-positive stride is not supported")
+        raise ShapeError(f"non-positive stride is not supported, got {list(s)}")
     single = x._a.ndim == n + 1
     if single:
         x = x.unsqueeze(0)

@@ -47,8 +47,8 @@ alias = operator(
     "alias", lambda x: x[...], (lambda g: g,), view=True, method=False,
     samples=lambda: [((np.arange(6.0).reshape(2, 3),), {})], ref=lambda x: x,
 )  # fmt: skip
-fill = operator(
-    "fill", lambda x, *, value: xp.full(x.shape, value, x.dtype), (lambda g: g * 0.0,), method=False,
+fill: Any = operator(  # in gradients: zeros, where g * 0 would be NaN for infinite g
+    "fill", lambda x, *, value: xp.full(x.shape, value, x.dtype), (lambda g: fill(g, value=0),), method=False,
     samples=lambda: [((np.arange(3.0),), {"value": 2.0})],
     ref=lambda x, value: np.full(x.shape, value),
 )  # fmt: skip
@@ -61,7 +61,7 @@ def _copy(x: Any, src: Any) -> Any:
 
 
 copy = operator(
-    "copy", lambda x, src: _copy(x, src), (lambda g: g * 0.0, lambda g, src_dtype: cast(g, dtype=src_dtype)),
+    "copy", lambda x, src: _copy(x, src), (lambda g: fill(g, value=0), lambda g, src_dtype: cast(g, dtype=src_dtype)),
     method=False, grad_name="CopyBackwards",
     samples=lambda: [((np.zeros((2, 3)), np.arange(3.0)), {})],
     ref=lambda x, src: np.broadcast_to(src, x.shape),

@@ -51,7 +51,10 @@ def _forward(x: Any, labels: Any, lengths: Any, blank: int) -> Any:
 
 def _skips(labels: Any, blank: int) -> Any:
     """Whether a place may be reached from two places before: unlike labels, no blank."""
-    same = xp.concatenate([xp.ones((labels.shape[0], min(2, labels.shape[1])), "?"), labels[:, 2:] == labels[:, :-2]], 1)
+    same = xp.concatenate(
+        [xp.ones((labels.shape[0], min(2, labels.shape[1])), "?"), labels[:, 2:] == labels[:, :-2]],
+        1,
+    )
     return ~same & (labels != blank)
 
 
@@ -81,8 +84,12 @@ def _spread(g: Any, x: Any, labels: Any, lengths: Any, alpha: Any, loss: Any, bl
         start = (lengths[:, 0] - 1 == t)[:, None]
         beta = xp.where(start, xp.where(final, xp.zeros((), x.dtype), low), beta)
         part = -xp.exp(alpha[t] + beta + loss[:, None])
-        part = xp.where(xp.isnan(part), xp.where(xp.isinf(loss)[:, None], part, xp.zeros((), x.dtype)), part)
-        xp.add.at(z[t], (rows, labels), xp.where(places <= ends[:, None], part, xp.zeros((), x.dtype)))
+        part = xp.where(
+            xp.isnan(part), xp.where(xp.isinf(loss)[:, None], part, xp.zeros((), x.dtype)), part
+        )
+        xp.add.at(
+            z[t], (rows, labels), xp.where(places <= ends[:, None], part, xp.zeros((), x.dtype))
+        )
     live = xp.arange(x.shape[0])[:, None] < lengths[:, 0]
     return xp.where(live[..., None], z * g[:, None], xp.zeros((), x.dtype))
 
@@ -135,7 +142,9 @@ def _lengths(value: Any, n: int, top: int | None, name: str) -> Any:
     if a.size and int(a.min()) < 0:
         raise ShapeError(f"Expected {name} to have value at least 0, but got value {int(a.min())}")
     if top is not None and a.size and int(a.max()) > top:
-        raise ShapeError(f"Expected {name} to have value at most {top}, but got value {int(a.max())}")
+        raise ShapeError(
+            f"Expected {name} to have value at most {top}, but got value {int(a.max())}"
+        )
     return a
 
 

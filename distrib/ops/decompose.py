@@ -8,8 +8,8 @@ import numpy as np
 
 from ..devices import MetaArray
 from ..errors import DistribError, DTypeError, ShapeError
+from .arithmetic import conj
 from .arrange import tril, triu
-from .complexes import conj
 from .linalg import mT
 from .reduce import sum
 from .registry import operator, publish
@@ -96,9 +96,15 @@ def matrices(x: Any, name: str, square: bool = True) -> None:
     if x.ndim < 2:
         raise ShapeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if square and x.shape[-1] != x.shape[-2]:
-        raise ShapeError(f"linalg.{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices")
+        raise ShapeError(
+            f"linalg.{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices"
+        )
     if x.dtype.kind not in "fc" or x.dtype.itemsize < 4:
-        text = "Low precision dtypes not supported" if x.dtype.kind in "fV" else "Expected a floating point or complex tensor as input"
+        text = (
+            "Low precision dtypes not supported"
+            if x.dtype.kind in "fV"
+            else "Expected a floating point or complex tensor as input"
+        )
         raise DTypeError(f"linalg.{name}: {text}. Got {x.dtype.name.title()}")
 
 
@@ -185,13 +191,17 @@ slogdet_ = operator(
 def _solve(a: Any, b: Any, name: str = "solve") -> Any:
     matrices(a, name)
     if a.dtype != b.dtype:
-        raise DTypeError(f"linalg.{name}: Expected A and B to have the same dtype, but found A of type {a.dtype.name.title()} and B of type {b.dtype.name.title()} instead")
+        raise DTypeError(
+            f"linalg.{name}: Expected A and B to have the same dtype, but found A of type {a.dtype.name.title()} and B of type {b.dtype.name.title()} instead"
+        )
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError(f"linalg.{name}: Incompatible shapes of A and B for the equation AX = B ({a.shape[-2]}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})")
+        raise ShapeError(
+            f"linalg.{name}: Incompatible shapes of A and B for the equation AX = B ({a.shape[-2]}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
+        )
     return run("solve", a, b)
 
 
-solve_ = operator(
+solve_: Any = operator(
     "_linalg_solve", lambda a, b: _solve(a, b),
     (lambda g, a, y: -(solve_(mh(a), g) @ mh(y)), lambda g, a: solve_(mh(a), g)), method=False,
     grad_name="LinalgSolveExBackward0", samples=lambda: [((_ill(3), spread(3, 2)), {}), ((_ill(2, 2), spread(2, 1)), {})],
@@ -211,7 +221,7 @@ def _triangular_grad(g: Any, a: Any, y: Any, upper: bool, unit: bool) -> Any:
     return triu(d, diagonal=int(unit)) if upper else tril(d, diagonal=-int(unit))
 
 
-triangular = operator(
+triangular: Any = operator(
     "_linalg_solve_triangular",
     lambda a, b, *, upper, unit=False: _solve(_cut(a, upper, unit), b, "solve_triangular"),
     (lambda g, a, y, upper, unit: _triangular_grad(g, a, y, upper, unit),
@@ -237,7 +247,11 @@ def hermitian(x: Any, half: str) -> Any:
     turned = xp.conj(x.swapaxes(-1, -2))
     if half == "both":
         return (x + turned) / 2
-    keep = xp.tril(xp.ones(x.shape[-2:], "?")) if half == "lower" else xp.triu(xp.ones(x.shape[-2:], "?"))
+    keep = (
+        xp.tril(xp.ones(x.shape[-2:], "?"))
+        if half == "lower"
+        else xp.triu(xp.ones(x.shape[-2:], "?"))
+    )
     return xp.where(keep, x, turned)
 
 
@@ -278,7 +292,9 @@ def _pinv(x: Any, rtol: Any, atol: Any, half: Any) -> Any:
     if x.size == 0:
         return xp.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
     u, s, vh = run("svd", x, full_matrices=False)
-    low = xp.maximum(xp.asarray(atol, s.dtype)[..., None], xp.asarray(rtol, s.dtype)[..., None] * s[..., :1])
+    low = xp.maximum(
+        xp.asarray(atol, s.dtype)[..., None], xp.asarray(rtol, s.dtype)[..., None] * s[..., :1]
+    )
     inverted = xp.where(s > low, 1 / s, xp.zeros((), s.dtype))
     turned = xp.conj(vh.swapaxes(-1, -2)) * inverted[..., None, :]
     return turned @ xp.conj(u.swapaxes(-1, -2))

@@ -9,13 +9,16 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
-from .compare import where3
+from .compare import ne, where3
 from .loss import _reduced, _reduction
 from .registry import inplace_of, method, publish, with_out
+from .shape import broadcast_tensors
 from .stats import vector_norm
 
 
-def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
     """The p-norm of x1 - x2 + eps over the last dimension."""
     d: Tensor = vector_norm(x1 - x2 + eps, ord=float(p), dim=-1, keepdim=keepdim)
     return d
@@ -23,8 +26,13 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along a dimension."""
-    if not (x1.is_floating_point() and x2.is_floating_point()) and not (x1.is_complex() or x2.is_complex()):
-        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {_common(x1, x2)}")
+    if not (x1.is_floating_point() and x2.is_floating_point()) and not (
+        x1.is_complex() or x2.is_complex()
+    ):
+        raise RuntimeError(
+            f"expected common dtype to be floating point, yet common dtype is {_common(x1, x2)}"
+        )
+    x1, x2 = broadcast_tensors(x1, x2)
     a = x1 / vector_norm(x1, dim=dim, keepdim=True).clamp_min(eps)
     b = x2 / vector_norm(x2, dim=dim, keepdim=True).clamp_min(eps)
     y: Tensor = (a * b).sum(dim)
@@ -38,16 +46,25 @@ def _common(a: Tensor, b: Tensor) -> str:
 
 
 def cdist(
-    x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
+    x1: Tensor,
+    x2: Tensor,
+    p: float = 2.0,
+    compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
 ) -> Tensor:
     """[B, P, R]: the p-distances between all rows of [B, P, M] and [B, R, M]."""
     for x, what in ((x1, "X1"), (x2, "X2")):
         if not x.is_floating_point():
-            raise DTypeError(f"cdist only supports floating-point dtypes, {what} got: {x.dtype.name.title()}")
+            raise DTypeError(
+                f"cdist only supports floating-point dtypes, {what} got: {x.dtype.name.title()}"
+            )
     if x1._a.ndim < 2 or x2._a.ndim < 2:
-        raise ShapeError("cdist only supports at least 2D tensors", got=f"{list(x1.shape)} and {list(x2.shape)}")
+        raise ShapeError(
+            "cdist only supports at least 2D tensors", got=f"{list(x1.shape)} and {list(x2.shape)}"
+        )
     if x1.shape[-1] != x2.shape[-1]:
-        raise ShapeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+        raise ShapeError(
+            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
+        )
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
@@ -81,14 +98,18 @@ def cosine_embedding_loss(
     if n > 1:
         raise ShapeError(f"0D or 1D target tensor expected, multi-target not supported, got {n}D")
     if input1._a.ndim != n + 1 or input2._a.ndim != n + 1:
-        raise ShapeError(f"{n}D target tensor expects {n + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise ShapeError(
+            f"{n}D target tensor expects {n + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+        )
     eps = 1e-12
     product = (input1 * input2).sum(n)
     square1 = (input1 * input1).sum(n) + eps
     square2 = (input2 * input2).sum(n) + eps
     cos = product / (square1 * square2).sqrt()
     zero = cos * 0
-    loss = where3(target == 1, 1 - cos, zero) + where3(target == -1, (cos - margin).clamp_min(0), zero)
+    loss = where3(target.eq(1), 1 - cos, zero) + where3(
+        target.eq(-1), (cos - margin).clamp_min(0), zero
+    )
     return _reduced(loss, _reduction(reduction, size_average, reduce))
 
 
@@ -98,7 +119,9 @@ def margin_ranking_loss(
 ) -> Tensor:  # fmt: skip
     """max(0, -target * (input1 - input2) + margin)."""
     if not input1._a.ndim == input2._a.ndim == target._a.ndim:
-        raise ShapeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+        raise ShapeError(
+            f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
+        )
     loss = (-target * (input1 - input2) + margin).clamp_min(0)
     return _reduced(loss, _reduction(reduction, size_average, reduce))
 
@@ -109,8 +132,8 @@ def hinge_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """The input for target 1, max(0, margin - input) for target -1."""
     zero = input * 0
-    far = where3(target != 1, (margin - input).clamp_min(0), zero)
-    near = where3(target != -1, input, zero)
+    far = where3(ne(target, 1), (margin - input).clamp_min(0), zero)
+    near = where3(ne(target, -1), input, zero)
     return _reduced(far + near, _reduction(reduction, size_average, reduce))
 
 
@@ -122,12 +145,16 @@ def triplet_margin_loss(
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor._a.ndim == positive._a.ndim == negative._a.ndim:
-        raise ShapeError(f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor._a.ndim}D, positive {positive._a.ndim}D, and negative {negative._a.ndim}D inputs")
+        raise ShapeError(
+            f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor._a.ndim}D, positive {positive._a.ndim}D, and negative {negative._a.ndim}D inputs"
+        )
 
     def apart(a: Tensor, b: Tensor) -> Tensor:
         return pairwise_distance(a, b, p, eps)
 
-    return _triplet(anchor, positive, negative, apart, margin, swap, _reduction(reduction, size_average, reduce))
+    return _triplet(
+        anchor, positive, negative, apart, margin, swap, _reduction(reduction, size_average, reduce)
+    )
 
 
 def triplet_margin_with_distance_loss(
@@ -140,12 +167,22 @@ def triplet_margin_with_distance_loss(
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor._a.ndim == positive._a.ndim == negative._a.ndim:
-        raise ShapeError(f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor._a.ndim}D, positive {positive._a.ndim}D, and negative {negative._a.ndim}D inputs")
-    return _triplet(anchor, positive, negative, distance_function or pairwise_distance, margin, swap, reduction)
+        raise ShapeError(
+            f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor._a.ndim}D, positive {positive._a.ndim}D, and negative {negative._a.ndim}D inputs"
+        )
+    return _triplet(
+        anchor, positive, negative, distance_function or pairwise_distance, margin, swap, reduction
+    )
 
 
 def _triplet(
-    anchor: Tensor, positive: Tensor, negative: Tensor, apart: Any, margin: float, swap: bool, reduction: str
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    apart: Any,
+    margin: float,
+    swap: bool,
+    reduction: str,
 ) -> Tensor:
     far = apart(anchor, negative)
     if swap:
@@ -174,7 +211,13 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 inplace_of(renorm)
 __all__ = ["cdist", "cosine_similarity", "pairwise_distance", "pdist"]
-__all__ += ["cosine_embedding_loss", "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "renorm"]
+__all__ += [
+    "cosine_embedding_loss",
+    "hinge_embedding_loss",
+    "margin_ranking_loss",
+    "renorm",
+    "triplet_margin_loss",
+]
 NN = [
     "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss", "margin_ranking_loss", "pairwise_distance",
     "pdist", "triplet_margin_loss", "triplet_margin_with_distance_loss",

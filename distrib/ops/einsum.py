@@ -68,7 +68,7 @@ def parse(equation: str, ndims: list[int]) -> tuple[list[list[Any]], list[Any]]:
     for part, ndim in zip(parts, ndims, strict=True):
         names = _labels(part)
         n = ndim - sum(k is not Ellipsis for k in names)
-        if Ellipsis not in names and n != 0 or n < 0:
+        if (Ellipsis not in names and n != 0) or n < 0:
             raise ShapeError(f"einsum(): the number of subscripts in the equation ({len(names)}) does not match the number of dimensions ({ndim}) for operand {len(inputs)} and no ellipsis was given")
         extra = max(extra, n)
         inputs.append([x for k in names for x in (range(-n, 0) if k is Ellipsis else (k,))])

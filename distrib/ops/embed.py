@@ -95,7 +95,9 @@ def embedding(
     if padding_idx is not None:
         n = weight._a.shape[0]
         if not -n <= padding_idx < n:
-            raise AssertionError("Padding_idx must be within num_embeddings")
+            raise AssertionError(
+                f"Padding_idx must be within num_embeddings: expected {-n} to {n - 1}, got {padding_idx}"
+            )
         pad = padding_idx % n
     if max_norm is not None:
         embedding_renorm_(weight.detach(), input, max_norm, norm_type)
@@ -111,10 +113,12 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if a.size == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
     if a.size and int(a.min()) < 0:
-        raise RuntimeError("Class values must be non-negative.")
+        raise RuntimeError(f"Class values must be non-negative. Got {int(a.min())}")
     n = int(a.max()) + 1 if num_classes == -1 else num_classes
     if a.size and int(a.max()) >= n:
-        raise RuntimeError("Class values must be smaller than num_classes.")
+        raise RuntimeError(
+            f"Class values must be smaller than num_classes. Expected 0 to {n - 1}, got {int(a.max())}"
+        )
     return wrap((a[..., None] == np.arange(n)).astype("i8"))
 
 
@@ -124,8 +128,8 @@ def embedding_bag(
     include_last_offset: bool = False, padding_idx: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Sums, means or maxima of the embeddings of bags: rows of a matrix, or parts of a vector."""
-    from .join import stack
     from .creation import zeros
+    from .join import stack
 
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..devices import MetaArray
+from .arithmetic import conj
 from .arrange import tril, triu
-from .complexes import conj
 from .decompose import (
     _hollow,
     _ill,
@@ -24,7 +24,6 @@ from .decompose import (
     mh,
     outer_scale,
     run,
-
 )  # fmt: skip
 from .join import join, narrow_
 from .reduce import sum
@@ -252,56 +251,6 @@ svdvals_ = operator(
 )  # fmt: skip
 
 
-def spectral(s: Any, ord: Any) -> Any:
-    """A matrix norm made of singular values [..., k]."""
-    if ord == "nuc":
-        return xp.add.reduce(s, -1)
-    return xp.maximum.reduce(s, -1) if ord > 0 else xp.minimum.reduce(s, -1)
-
-
-def _last(x: Any, dim: Any) -> tuple[Any, Any]:
-    """The order that brings two dimensions to the end, and the order back."""
-    dims = [d % x.ndim for d in (dim if dim is not None else (-2, -1))]
-    order = [i for i in range(x.ndim) if i not in dims] + dims
-    return tuple(order), tuple(int(i) for i in np.argsort(order))
-
-
-def _matrix_norm(x: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
-    order, _ = _last(x, dim)
-    y = spectral(_svdvals(x.transpose(order)), ord)
-    if not keepdim:
-        return y
-    shape = list(x.shape)
-    for d in order[-2:]:
-        shape[d] = 1
-    return y.reshape(shape)
-
-
-def _matrix_norm_grad(g: Any, x: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
-    order, back = _last(x, dim)
-    if keepdim:
-        g = narrow_(permute_(g, dims=order), dim=-1, start=0, length=1)
-    else:
-        g = outer_scale(g)
-    u, s, vh = svd_(permute_(x, dims=order))
-    if ord == "nuc":
-        d = u @ vh
-    else:
-        at = 0 if ord > 0 else s.shape[-1] - 1
-        d = narrow_(u, dim=-1, start=at, length=1) @ narrow_(vh, dim=-2, start=at, length=1)
-    return permute_(g * d, dims=back)
-
-
-matrix_norm_ = operator(
-    "linalg_matrix_norm", lambda x, *, ord, dim=None, keepdim=False: _matrix_norm(x, ord, dim, keepdim),
-    (lambda g, x, ord, dim, keepdim: _matrix_norm_grad(g, x, ord, dim, keepdim),), method=False,
-    samples=lambda: [((spread(3, 2),), {"ord": "nuc"}), ((spread(3, 2, 2),), {"ord": 2, "dim": (0, 1), "keepdim": True})],
-    ref=lambda x, ord, dim=None, keepdim=False: (
-        np.linalg.norm(x, ord) if dim is None
-        else np.stack([np.atleast_2d(np.linalg.norm(x[..., i], ord)) for i in (0, 1)], -1)),
-)  # fmt: skip
-
-
 # ---- LU ------------------------------------------------------------------------------------------------
 def _lu_pivots(x: Any) -> Any:
     """Row exchanges of partial pivoting (from 1), the rows they lead to, and the first zero pivot."""
@@ -353,7 +302,9 @@ def _eliminate(x: Any) -> Any:
 def _lu_grad(g: Any, y: Any) -> Any:
     low, up = tril(y, diagonal=-1), triu(y, diagonal=0)
     low = low + eye_of(low)
-    inner = tril(mh(low) @ tril(g, diagonal=-1), diagonal=-1) + triu(triu(g, diagonal=0) @ mh(up), diagonal=0)
+    inner = tril(mh(low) @ tril(g, diagonal=-1), diagonal=-1) + triu(
+        triu(g, diagonal=0) @ mh(up), diagonal=0
+    )
     return mh(inverse_(low)) @ inner @ mh(inverse_(up))
 
 

@@ -103,7 +103,7 @@ def _prepare(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
         elif isinstance(k, Tensor):
             d = k._a.dtype
             if d.kind not in "biu":
-                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+                raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {d}")
             if d == np.uint8:
                 k = wrap(k._a.astype("?"))
             if k._a.ndim == 0 and d.kind != "b" and not k.is_meta and type(k._a) is ndarray:
@@ -145,7 +145,7 @@ def _nested(k: Any) -> Any:
 def _check_steps(key: Any) -> None:
     for k in key:
         if type(k) is slice and k.step is not None and int(k.step) <= 0:
-            raise ValueError("step must be greater than zero")
+            raise ValueError(f"step must be greater than zero, got {k.step}")
 
 
 def getitem(x: Tensor, key: Any) -> Any:
@@ -184,7 +184,29 @@ def getitem(x: Tensor, key: Any) -> Any:
             return _with_bools(x, spec)
         return getitem(x, spec)
     _check_range(x, spec, tensors)
+    if int in map(type, spec):
+        x, spec = _selected(x, spec, tensors)
     return index_([x, *tensors], spec=spec)
+
+
+def _selected(x: Tensor, spec: Any, tensors: Any) -> tuple[Any, Any]:
+    """Numbers and slices taken first: NumPy would count a number among the index arrays."""
+    basic: list[Any] = []
+    rest: list[Any] = []
+    it = iter(tensors)
+    for k in spec:
+        if type(k) is bool:
+            rest.append(k)
+            continue
+        if k is HOLE:
+            t = next(it)
+            basic += [slice(None)] * (t._a.ndim if t._a.dtype.kind == "b" else 1)
+            rest.append(HOLE)
+        else:
+            basic.append(k)
+            if type(k) is not int:
+                rest.append(k if k is Ellipsis else slice(None))
+    return getitem(x, tuple(basic)), tuple(rest)
 
 
 def _with_bools(x: Tensor, spec: Any) -> Any:
@@ -212,6 +234,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     if not tensors:
         tensors, spec = [wrap(np.asarray(spec[0]))], (HOLE, *spec[1:])
     v = value if isinstance(value, Tensor) else _value(x, value)
+    if int in map(type, spec):
+        x, spec = _selected(x, spec, tensors)
     _put(x, spec, tensors, v, False)
 
 
@@ -268,7 +292,7 @@ def _index_put(x: Any, value: Any, indices: Any, spec: Any, accumulate: bool) ->
 
 
 def _put_grads(g: Any, others: Any, shapes: Any, spec: Any, accumulate: bool) -> Any:
-    value, *indices = others
+    _, *indices = others
     gx = g if accumulate else cleared(g, tuple(indices), spec)
     return [gx, again(g, tuple(indices), spec), *(None for _ in indices)]
 

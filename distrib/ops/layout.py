@@ -11,6 +11,7 @@ from ..errors import ShapeError
 from ..tensor import Tensor
 from .core import clone_
 from .registry import attach, method, operator, publish
+from .shape import _method_inplace
 
 xp: Any = None  # bound per array type
 
@@ -281,6 +282,7 @@ def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) ->
     return made
 
 
+_method_inplace("as_strided_", as_strided)
 __all__ = [
     "as_strided", "channels_last", "channels_last_3d", "clone", "contiguous_format", "layout",
     "memory_format", "preserve_format", "resize_as_", "sparse_coo", "strided",

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, check_dim
-from .arithmetic import mul
-from .complexes import conj
+from .arithmetic import conj, mul
 from .registry import attach, composite, inplace_of, method, operator, publish, with_out
 from .shape import _a, permute, reshape, reshape_, transpose, unsqueeze
 
@@ -145,7 +144,11 @@ def _dims(x: Any, n: int, name: str, arg: str) -> None:
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices."""
     if input._a.ndim != 2 or mat2._a.ndim != 2:
-        raise ShapeError("self must be a matrix" if input._a.ndim != 2 else "mat2 must be a matrix")
+        raise ShapeError(
+            f"self must be a matrix, got {input._a.ndim}-D"
+            if input._a.ndim != 2
+            else f"mat2 must be a matrix, got {mat2._a.ndim}-D"
+        )
     made: Tensor = matmul_(input, mat2)
     return made
 
@@ -341,7 +344,7 @@ def _linear_backward(g: Any, input: Any, weight: Any, want: Any, bias_shape: Any
 linear = composite(
     "linear", linear_formula, lambda input, weight, bias=None: _linear(input, weight, bias),
     lambda g, input, weight, want, bias_shape: _linear_backward(g, input, weight, want, bias_shape),
-    rule="math", method=False, grad_name="AddmmBackward0", onnx="Gemm",
+    rule="math", method=False, grad_name="AddmmBackward0", onnx="Gemm", out=True,
     samples=lambda: [((_a(4, 3), _a(2, 3), _a(2)), {}), ((_a(2, 4, 3), _a(2, 3)), {}), ((_a(3), _a(2, 3), _a(2)), {})],
     ref=lambda x, w, b=0.0: np.einsum("...i,oi->...o", x, w) + b,
 )  # fmt: skip

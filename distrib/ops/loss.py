@@ -266,7 +266,9 @@ def binary_cross_entropy(
     if a.dtype != target._a.dtype:
         raise DTypeError(f"Found dtype {target.dtype.name.title()} but expected {input.dtype.name.title()}")
     if type(a) is np.ndarray and a.size and not bool(((a >= 0) & (a <= 1)).all()):
-        raise RuntimeError("all elements of input should be between 0 and 1")
+        raise RuntimeError(
+            f"all elements of input should be between 0 and 1, got {a.min():g} to {a.max():g}"
+        )
     loss: Tensor = -(target * clamped_log(input) + (1 - target) * clamped_log(1 - input))
     return _reduced(loss if weight is None else loss * weight, reduction)
 
@@ -381,7 +383,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
 
     a, b = _pair(input, target, "huber_loss")
     if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta. Got {delta}")
     z = (a - b).abs()
     return _weighted(where(z < delta, z * z * 0.5, (z - 0.5 * delta) * delta), weight, reduction)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..errors import ShapeError
 from ..tensor import Tensor, check_dim, wrap
 from . import algebra
 from .algebra import check, named, packed_lu, parts, permutation
-from .complexes import conj
+from .arithmetic import conj
 from .decompose import inverse_, run
 from .factor import expm
 from .join import stack
@@ -31,7 +32,8 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     """Square matrices multiplied n times; the inverse's for negative n."""
     a = check(input, "matrix_power")
     if n == 0:
-        return a * 0 + wrap(np.eye(a.shape[-1], dtype=a._a.dtype))
+        found: Tensor = a * 0 + wrap(np.eye(a.shape[-1], dtype=a._a.dtype))
+        return found
     if n < 0:
         a, n = inverse_(a), -n
     made: Any = None
@@ -61,15 +63,21 @@ def multi_dot(tensors: Any) -> Tensor:
     for i, t in enumerate(ms):
         ok = (1, 2) if i in (0, n - 1) else (2,)
         if t._a.ndim not in ok:
-            raise ShapeError(f"multi_dot(): tensor {i} must be {'1D or 2D' if len(ok) == 2 else '2D'} but got {t._a.ndim}D")
+            raise ShapeError(
+                f"multi_dot(): tensor {i} must be {'1D or 2D' if len(ok) == 2 else '2D'} but got {t._a.ndim}D"
+            )
     first, last = ms[0]._a.ndim == 1, ms[-1]._a.ndim == 1
     ms[0] = ms[0].unsqueeze(0) if first else ms[0]
     ms[-1] = ms[-1].unsqueeze(1) if last else ms[-1]
-    for i, (a, b) in enumerate(zip(ms, ms[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(ms)):
         if a._a.dtype != b._a.dtype:
-            raise ShapeError(f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {ms[0].dtype} and tensor {i + 1} {b.dtype}")
+            raise ShapeError(
+                f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {ms[0].dtype} and tensor {i + 1} {b.dtype}"
+            )
         if a.shape[1] != b.shape[0]:
-            raise ShapeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(a.shape)} and {list(b.shape)} cannot be multiplied")
+            raise ShapeError(
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(a.shape)} and {list(b.shape)} cannot be multiplied"
+            )
     made = _chain(ms, _cheapest([m.shape[0] for m in ms] + [ms[-1].shape[1]]), 0, n - 1)
     made = made.squeeze(-1) if last else made
     return made.squeeze(0) if first else made
@@ -82,7 +90,10 @@ def _cheapest(sizes: Any) -> Any:
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            all_ = [cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1] for k in range(i, j)]
+            all_ = [
+                cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1]
+                for k in range(i, j)
+            ]
             cut[i, j] = i + int(np.argmin(all_))
             cost[i, j] = min(all_)
     return cut
@@ -93,7 +104,8 @@ def _chain(ms: Any, cut: Any, i: int, j: int) -> Tensor:
         one: Tensor = ms[i]
         return one
     k = int(cut[i, j])
-    return mm(_chain(ms, cut, i, k), _chain(ms, cut, k + 1, j))
+    made: Tensor = mm(_chain(ms, cut, i, k), _chain(ms, cut, k + 1, j))
+    return made
 
 
 @with_out
@@ -108,7 +120,8 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of three elements along a dimension."""
     if input._a.ndim != other._a.ndim:
         raise ShapeError("linalg.cross: inputs must have the same number of dimensions.")
-    return _cross(input, other, dim)
+    made: Tensor = _cross(input, other, dim)
+    return made
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -129,7 +142,8 @@ def vander(x: Tensor, *, N: Any = None) -> Tensor:
     columns = [x * 0 + 1]
     for _ in range(n - 1):
         columns.append(columns[-1] * x)
-    return stack(columns, -1)
+    made: Tensor = stack(columns, -1)
+    return made
 
 
 @with_out
@@ -140,8 +154,11 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     s = tuple(A.shape)
     n = int(np.prod(s[ind:]))
     if n != int(np.prod(s[:ind])):
-        raise ShapeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {n} != {int(np.prod(s[:ind]))}")
-    return algebra.inv(A.reshape(n, n)).reshape(*s[ind:], *s[:ind])
+        raise ShapeError(
+            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {n} != {int(np.prod(s[:ind]))}"
+        )
+    made: Tensor = algebra.inv(A.reshape(n, n)).reshape(*s[ind:], *s[:ind])
+    return made
 
 
 @with_out
@@ -153,8 +170,11 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     rest = tuple(A.shape)[B._a.ndim :]
     n = int(np.prod(rest))
     if n != B.numel():
-        raise ShapeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {n} != {B.numel()}")
-    return algebra.solve(A.reshape(n, n), B.reshape(n)).reshape(rest)
+        raise ShapeError(
+            f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {n} != {B.numel()}"
+        )
+    made: Tensor = algebra.solve(A.reshape(n, n), B.reshape(n)).reshape(rest)
+    return made
 
 
 # ---- Householder reflections ---------------------------------------------------------------------------
@@ -194,18 +214,24 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     check(A, "householder_product", square=False)
     m, n = tuple(A.shape)[-2:]
     if m < n:
-        raise ShapeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
+        raise ShapeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+        )
     if n < tau.shape[-1]:
-        raise ShapeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+        raise ShapeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
     y = wrap(np.broadcast_to(np.eye(m, n, dtype=A._a.dtype), (*tuple(A.shape)[:-2], m, n)).copy())
     for h in _reflections(A, tau)[::-1]:
         y = matmul(h, y)
-    return y + 0 * A if tau.shape[-1] == 0 and A.numel() else y
+    return y + 0 * A if tau.shape[-1] == 0 else y
 
 
 @method()
 @with_out
-def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+def ormqr(
+    input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
+) -> Tensor:
     """Other times the whole product of reflections, from the left or right, perhaps transposed."""
     hs = _reflections(input, tau)
     if left:
@@ -222,7 +248,8 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
 @with_out
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """`linalg.cholesky`."""
-    return algebra.cholesky(input, upper=upper)
+    made: Tensor = algebra.cholesky(input, upper=upper)
+    return made
 
 
 @method()
@@ -231,14 +258,16 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of L L^H (U^H U) from a Cholesky factor."""
     check(L, "cholesky_inverse")
     b = inverse_(_factor(L, upper))
-    return b.mH @ b
+    made: Tensor = b.mH @ b
+    return made
 
 
 def _factor(L: Tensor, upper: bool) -> Tensor:
     """The lower triangle; the gradient is that of a full matrix, as in PyTorch."""
     cut = L.detach().triu() if upper else L.detach().tril()
     whole = cut + (L - L.detach()) if L.requires_grad else cut
-    return whole.mH if upper else whole
+    made: Tensor = whole.mH if upper else whole
+    return made
 
 
 @method()
@@ -246,7 +275,8 @@ def _factor(L: Tensor, upper: bool) -> Tensor:
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of AX = B from a Cholesky factor of A."""
     b = inverse_(_factor(check(L, "cholesky_solve"), upper))
-    return matmul(b.mH, matmul(b, B))
+    made: Tensor = matmul(b.mH, matmul(b, B))
+    return made
 
 
 @method()
@@ -271,7 +301,9 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
 
 @method()
 @with_out
-def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
+def triangular_solve(
+    b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
     """X of AX = b for triangular A, and A."""
     a = A.mT if transpose else A
     up = upper != transpose
@@ -282,7 +314,8 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
 @method()
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """`linalg.pinv`."""
-    return algebra.pinv(input, rcond)
+    made: Tensor = algebra.pinv(input, rcond)
+    return made
 
 
 def exchanged(pivots: Tensor, rows: int) -> Tensor:
@@ -297,10 +330,16 @@ def exchanged(pivots: Tensor, rows: int) -> Tensor:
 
 
 @with_out
-def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
+def lu_unpack(
+    LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
+) -> Any:
     """P, L and U from the factors of `linalg.lu_factor`."""
     none = wrap(np.empty(0, LU_data._a.dtype))
-    p = permutation(exchanged(LU_pivots, LU_data.shape[-2]), LU_data._a.dtype) if unpack_pivots else none
+    p = (
+        permutation(exchanged(LU_pivots, LU_data.shape[-2]), LU_data._a.dtype)
+        if unpack_pivots
+        else none
+    )
     low, up = parts(LU_data) if unpack_data else (none, none)
     return named("lu_unpack", "P L U", p, low, up)
 
@@ -317,7 +356,8 @@ def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
 @with_out
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """X of AX = b from the factors of A."""
-    return algebra.lu_solve(LU_data, LU_pivots, b)
+    made: Tensor = algebra.lu_solve(LU_data, LU_pivots, b)
+    return made
 
 
 def svd_lowrank(A: Tensor, q: int = 6, niter: int = 2, M: Any = None) -> Any:
@@ -328,7 +368,7 @@ def svd_lowrank(A: Tensor, q: int = 6, niter: int = 2, M: Any = None) -> Any:
     m, n = tuple(a.shape)[-2:]
     tall = m >= n
     x = a if tall else a.mH
-    probe = randn(*tuple(x.shape)[:-2], x.shape[-1], q, dtype=x.dtype)
+    probe = randn(x.shape[-1], q, dtype=x.dtype)
     basis = algebra.qr(x @ probe)[0]
     for _ in range(niter):
         basis = algebra.qr(x.mH @ basis)[0]
@@ -344,7 +384,9 @@ def pca_lowrank(A: Tensor, q: Any = None, center: bool = True, niter: int = 2) -
     if q is None:
         q = min(6, m, n)
     elif not 0 <= q <= min(m, n):
-        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+        raise ValueError(
+            f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}"
+        )
     return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
 
 

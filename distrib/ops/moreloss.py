@@ -62,7 +62,12 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
 ) -> Tensor:
     """The negative log likelihood under normal distributions with given means and variances."""
     if isinstance(var, (int, float)):
@@ -96,7 +101,11 @@ def _spreads(s: Any, t: Any) -> bool:
 
 
 def soft_margin_loss(
-    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """log(1 + exp(-target * input))."""
     loss = (-target * input).exp().log1p()
@@ -118,11 +127,18 @@ def multilabel_soft_margin_loss(
     return _reduced(loss, _reduction(reduction, size_average, reduce))
 
 
+def _known(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
 def _classes(input: Tensor, name: str) -> tuple[int, int]:
     """[N, C] or [C] as (N, C)."""
     s = tuple(input.shape)
     if len(s) > 2 or (s and s[-1] == 0):
-        raise ShapeError(f"{name}: Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(s)}")
+        raise ShapeError(
+            f"{name}: Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(s)}"
+        )
     return (1, input.numel()) if len(s) < 2 else (s[0], s[1])
 
 
@@ -132,6 +148,7 @@ def multi_margin_loss(
 ) -> Tensor:  # fmt: skip
     """The mean over wrong classes of max(0, margin - right + wrong) ** p."""
     reduction = _reduction(reduction, size_average, reduce)
+    _known(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     n, c = _classes(input, "multi_margin_loss")
@@ -140,7 +157,11 @@ def multi_margin_loss(
     if target._a.dtype != "i8":
         raise DTypeError(f"expected scalar type Long but found {target.dtype.name.title()}")
     if weight is not None and (weight._a.ndim != 1 or weight.numel() != c):
-        raise ValueError("weight must be one-dimensional") if weight._a.ndim != 1 else ShapeError(f"inconsistent weight size, expected {c} but got {list(weight.shape)}")
+        raise (
+            ValueError("weight must be one-dimensional")
+            if weight._a.ndim != 1
+            else ShapeError(f"inconsistent weight size, expected {c} but got {list(weight.shape)}")
+        )
     t = target.reshape(n)
     if type(t._a) is np.ndarray and t._a.size and not bool(((t._a >= 0) & (t._a < c)).all()):
         raise RuntimeError(f"target out of range: must be in [0, {c - 1}]")
@@ -156,13 +177,20 @@ def multi_margin_loss(
 
 
 def multilabel_margin_loss(
-    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Sums of max(0, 1 - right + wrong); the right classes of a row stand before its first -1."""
     reduction = _reduction(reduction, size_average, reduce)
+    _known(reduction)
     n, c = _classes(input, "multilabel_margin_loss")
     if tuple(target.shape) != tuple(input.shape):
-        raise ShapeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+        raise ShapeError(
+            f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
+        )
     if target._a.dtype != "i8":
         raise DTypeError(f"expected scalar type Long but found {target.dtype.name.title()}")
     t = target._a.reshape(n, c)
@@ -183,9 +211,32 @@ def multilabel_margin_loss(
     return _reduced(loss, reduction)
 
 
+def linear_cross_entropy(
+    input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Any = None, weight: Any = None,
+    reduction: str = "mean", ignore_index: Any = None, label_smoothing: float = 0.0, options: Any = None,
+) -> Tensor:  # fmt: skip
+    """Cross-entropy of a linear layer's results; options, which choose PyTorch's chunks, change nothing."""
+    from .linalg import linear
+    from .loss import cross_entropy
+
+    outs = tuple(linear_weight.shape)[:-1]
+    flat = linear_weight.reshape(-1, linear_weight.shape[-1])
+    logits = linear(input, flat, None if linear_bias is None else linear_bias.reshape(-1))
+    logits = logits.reshape(*tuple(input.shape)[:-1], *outs)
+    skip = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        logits,
+        target,
+        weight,
+        ignore_index=skip,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+
+
 __all__ = ["kl_div", "poisson_nll_loss"]
 NN = [
-    "gaussian_nll_loss", "kl_div", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "poisson_nll_loss", "soft_margin_loss",
+    "gaussian_nll_loss", "kl_div", "linear_cross_entropy", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "poisson_nll_loss", "soft_margin_loss",
 ]  # fmt: skip
 publish(globals())

@@ -24,4 +24,9 @@ def has(name: str) -> bool:
     return ON and getattr(fast, name, None) is not None
 
 
-__all__ = ["ON", "fast", "fits", "has"]
+def install_allocator() -> None:
+    """Let this thread's arrays take their memory from the cache."""
+    kernels.install_allocator()
+
+
+__all__ = ["ON", "fast", "fits", "has", "install_allocator"]

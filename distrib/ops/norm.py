@@ -140,7 +140,8 @@ def batch_norm(
 ) -> Tensor:  # fmt: skip
     """Normalise every channel of [N, C, ...]; in training the running statistics move by momentum."""
     if input._a.ndim == 1 and input.numel() == 0:
-        return input.clone()
+        empty: Tensor = input.clone()
+        return empty
     if input._a.ndim < 2:
         raise ShapeError(f"batch_norm: expected input of at least 2 dimensions, got {list(input._a.shape)}")
     c = input._a.shape[1]

@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from ..tensor import Tensor
 from .conv import _tap_slices, _windows, ntuple
 from .native import fast, fits
-from .registry import operator, publish
+from .registry import operator, publish, with_out
 from .shape import _a
 
 xp: Any = None  # bound per array type
@@ -100,7 +100,8 @@ def _unpool(g: Any, index: Any, shape: Any) -> Any:
         index = index.indices()
     z = xp.zeros((shape[0] * shape[1], int(np.prod(shape[2:]))), g.dtype)
     planes = xp.arange(z.shape[0])[:, None]
-    xp.add.at(z, (planes, index.reshape(z.shape[0], -1)), g.reshape(z.shape[0], -1))
+    size = math.prod(g.shape[2:])
+    xp.add.at(z, (planes, index.reshape(z.shape[0], size)), g.reshape(z.shape[0], size))
     return z.reshape(shape)
 
 
@@ -139,8 +140,9 @@ max_pool = operator(
 
 
 def _pick(h: Any, index: Any) -> Any:
-    flat = h.reshape(h.shape[0], h.shape[1], -1)
-    return xp.take_along_axis(flat, index.reshape(h.shape[0], h.shape[1], -1), -1).reshape(index.shape)
+    flat = h.reshape(*h.shape[:2], math.prod(h.shape[2:]))
+    rows = index.reshape(*index.shape[:2], math.prod(index.shape[2:]))
+    return xp.take_along_axis(flat, rows, -1).reshape(index.shape)
 
 
 unpool_ = operator(
@@ -306,11 +308,13 @@ def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1)
 
 
+@with_out
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: Any = None) -> Tensor:
     """The mean of each window of [N, C, H, W]."""
     return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
 
 
+@with_out
 def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: Any = None) -> Tensor:
     """The mean of each window of [N, C, D, H, W]."""
     return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3)

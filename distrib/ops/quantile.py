@@ -21,9 +21,13 @@ _KINDS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 # ---- quantiles -------------------------------------------------------------------------------------------
-def _quantile(x: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool, name: str) -> Tensor:
+def _quantile(
+    x: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool, name: str
+) -> Tensor:
     if interpolation not in _KINDS:
-        raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     if x.numel() == 0:
         raise ShapeError(f"{name}() input tensor must be non-empty")
     if x._a.dtype.kind != "f" or x._a.dtype.itemsize < 4:
@@ -57,7 +61,8 @@ def _quantile(x: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_
     if keepdim:
         shape = [1] * ndim if d is None else [1 if i == d else k for i, k in enumerate(x.shape)]
         y = y.reshape(-1, *shape)
-    return y.squeeze(0) if q._a.ndim == 0 else y
+    made: Tensor = y.squeeze(0) if q._a.ndim == 0 else y
+    return made
 
 
 def _between(ordered: Tensor, rank: Tensor, kind: str) -> Tensor:
@@ -82,7 +87,9 @@ def _at(ordered: Tensor, place: Any) -> Tensor:
 
 @method()
 @with_out
-def quantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def quantile(
+    input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """The q-th quantiles along a dimension, or of all elements; NaN where there is a NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, False, "quantile")
 
@@ -100,12 +107,14 @@ def nanquantile(
 def _edges(a: Any, bins: Any, range_: Any, name: str) -> Any:
     if isinstance(bins, Tensor):
         if bins._a.ndim != 1 or bins.numel() == 0:
-            raise ShapeError(f"{name}(): bins tensor should have one dimension and at least one element, but got {list(bins.shape)}")
+            raise ShapeError(
+                f"{name}(): bins tensor should have one dimension and at least one element, but got {list(bins.shape)}"
+            )
         return bins._a
     if bins <= 0:
         raise RuntimeError(f"{name}(): bins must be > 0, but got {bins}")
     if range_ is None:
-        low, high = (float(a.min()), float(a.max())) if a.size else (0.0, 0.0)
+        low, high = (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
     else:
         low, high = float(range_[0]), float(range_[1])
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -130,21 +139,35 @@ def histogram(
     return named("histogram", "hist bin_edges", wrap(made.astype(a.dtype)), wrap(np.array(edges)))
 
 
-def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+def histogramdd(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
     """Counts of points [..., D] in a grid of D dimensions, and the edges of each."""
     a = input._a
     if a.ndim < 2:
-        raise ShapeError("torch.histogramdd: input tensor should have at least 2 dimensions, but got", got=a.ndim)
+        raise ShapeError(
+            "torch.histogramdd: input tensor should have at least 2 dimensions, but got", got=a.ndim
+        )
     points = a.reshape(-1, a.shape[-1])
     n = points.shape[1]
     bins = [bins] * n if isinstance(bins, int) else list(bins)
     if len(bins) != n:
-        raise ShapeError(f"histogramdd: The size of bins must be equal to the innermost dimension of the input. Got {len(bins)}, expected {n}")
+        raise ShapeError(
+            f"histogramdd: The size of bins must be equal to the innermost dimension of the input. Got {len(bins)}, expected {n}"
+        )
     ranges = [None] * n if range is None else [range[2 * i : 2 * i + 2] for i in np.arange(n)]
-    edges = [_edges(points[:, i], b, r, "histogramdd") for i, (b, r) in enumerate(zip(bins, ranges, strict=True))]
+    edges = [
+        _edges(points[:, i], b, r, "histogramdd")
+        for i, (b, r) in enumerate(zip(bins, ranges, strict=True))
+    ]
     w = None if weight is None else weight._a.reshape(-1)
     made = _counted(points, edges, w, density)
-    return named("histogramdd", "hist bin_edges", wrap(made.astype(a.dtype)), tuple(wrap(np.array(e)) for e in edges))
+    return named(
+        "histogramdd",
+        "hist bin_edges",
+        wrap(made.astype(a.dtype)),
+        tuple(wrap(np.array(e)) for e in edges),
+    )
 
 
 def _counted(points: Any, edges: Any, weights: Any, density: bool) -> Any:
@@ -167,10 +190,14 @@ def _counted(points: Any, edges: Any, weights: Any, density: bool) -> Any:
 
 # ---- covariance --------------------------------------------------------------------------------------------
 @method()
-def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None
+) -> Tensor:
     """The covariances of the rows, each a variable."""
     if input._a.ndim > 2:
-        raise ShapeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input._a.ndim} dimensions")
+        raise ShapeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input._a.ndim} dimensions"
+        )
     if input._a.dtype.kind == "b":
         raise DTypeError("cov(): bool dtype is not supported for input")
     x = input.reshape(1, -1) if input._a.ndim < 2 else input
@@ -180,11 +207,17 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
         if given is None:
             continue
         if given._a.ndim > 1:
-            raise ShapeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with {given._a.ndim} dimensions")
+            raise ShapeError(
+                f"cov(): expected {name} to have one or fewer dimensions but got {name} with {given._a.ndim} dimensions"
+            )
         if given._a.dtype.kind not in kind:
-            raise DTypeError(f"cov(): expected {name} to have {'integral' if kind == 'iu' else 'floating point'} dtype but got {name} with {given.dtype.name.title()} dtype")
+            raise DTypeError(
+                f"cov(): expected {name} to have {'integral' if kind == 'iu' else 'floating point'} dtype but got {name} with {given.dtype.name.title()} dtype"
+            )
         if given.numel() != n:
-            raise ShapeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got {given.numel()} != {n}")
+            raise ShapeError(
+                f"cov(): expected {name} to have the same numel as there are observations in the input but got {given.numel()} != {n}"
+            )
         if given._a.size and bool((given._a < 0).any()):
             raise RuntimeError(f"cov(): {name} cannot be negative")
         w = given if w is None else w * given
@@ -199,21 +232,26 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     d = x - mean
     c = (d if w is None else d * w) @ d.mH
     made: Tensor = c / free
-    return made.squeeze()
+    result: Tensor = made.squeeze()
+    return result
 
 
 @method()
 def corrcoef(input: Tensor) -> Tensor:
     """The correlations of the rows, each a variable."""
     if input._a.ndim > 2:
-        raise ShapeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input._a.ndim} dimensions")
+        raise ShapeError(
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input._a.ndim} dimensions"
+        )
     c = cov(input)
     if c._a.ndim == 0:
-        return c / c
+        result: Tensor = c / c
+        return result
     d = c.diagonal()
     d = (d.real if d.is_complex() else d).sqrt()
     c = c / d.unsqueeze(-1) / d.unsqueeze(0)
-    return c if c.is_complex() else c.clamp(-1, 1)
+    made: Tensor = c if c.is_complex() else c.clamp(-1, 1)
+    return made
 
 
 # ---- finite differences ------------------------------------------------------------------------------------
@@ -236,10 +274,13 @@ def _difference(x: Tensor, d: int, spacing: Any, edge_order: int) -> Tensor:
     made: Tensor = (wrap(m.astype(x._a.dtype)) @ x.movedim(d, 0).reshape(n, -1)).reshape(
         n, *[k for i, k in enumerate(x.shape) if i != d]
     )
-    return made.movedim(0, d)
+    result: Tensor = made.movedim(0, d)
+    return result
 
 
-def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+def gradient(
+    input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
+) -> tuple[Tensor, ...]:
     """Finite differences along each dimension, second order inside."""
     n = input._a.ndim
     dims = list(range(n)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
@@ -250,8 +291,12 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     spacing = 1 if spacing is None else spacing
     if isinstance(spacing, (list, tuple)):
-        if len(spacing) not in (1, len(dims)) or (len(spacing) == 1 and isinstance(spacing[0], Tensor) and len(dims) > 1):
-            raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() - dim_list', but got a list of length {len(spacing)}")
+        if len(spacing) not in (1, len(dims)) or (
+            len(spacing) == 1 and isinstance(spacing[0], Tensor) and len(dims) > 1
+        ):
+            raise RuntimeError(
+                f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() - dim_list', but got a list of length {len(spacing)}"
+            )
         steps = list(spacing) * (len(dims) if len(spacing) == 1 else 1)
     else:
         steps = [spacing] * len(dims)
@@ -260,10 +305,15 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
     for d, s in zip(dims, steps, strict=True):
         if isinstance(s, Tensor):
             if s._a.ndim != 1 or s.numel() != input.shape[d]:
-                raise RuntimeError(f"torch.gradient expected each element of spacing to have one dimension of {input.shape[d]} elements", list(s.shape))
+                raise RuntimeError(
+                    f"torch.gradient expected each element of spacing to have one dimension of {input.shape[d]} elements",
+                    list(s.shape),
+                )
             s = s._a.astype("f8")
         if input.shape[d] <= edge_order:
-            raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
+            raise RuntimeError(
+                "torch.gradient expected each dimension size to be at least edge_order+1"
+            )
         made.append(_difference(x, d, s, edge_order))
     return tuple(made)
 

@@ -38,7 +38,9 @@ def arange(*args: Any, out: Any = None, dtype: Any = None, layout: Any = None, d
     if not all(math.isfinite(float(x)) for x in (lo, hi)):
         raise RuntimeError(f"unsupported range: {lo} -> {hi}")
     if (hi - lo) * by < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+        raise RuntimeError(
+            f"upper bound and lower bound inconsistent with step sign: got {lo} to {hi} by {by}"
+        )
     raw = (
         _raw(dtype)
         if dtype is not None or any(isinstance(x, float) for x in (lo, hi, by))
@@ -59,7 +61,7 @@ def range_(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Te
     """Numbers from start to end, both included (deprecated in favour of arange)."""
     if end is None:
         start, end = 0, start
-    n = int(math.floor((end - start) / step)) + 1
+    n = math.floor((end - start) / step) + 1
     made: Tensor = (
         arange(n, dtype=options.pop("dtype", None) or dtypes.get_default_dtype(), **options) * step
     ) + start
@@ -71,7 +73,7 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     """So many numbers at equal distances, both ends included."""
     lo, hi, raw = _ends(start, end, dtype)
     if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
+        raise RuntimeError(f"number of steps must be non-negative, got {steps}")
     return finish(_spaced(lo, hi, steps, raw), device, requires_grad, out)
 
 
@@ -101,7 +103,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     """So many numbers at equal ratios, from base**start to base**end."""
     lo, hi, raw = _ends(start, end, dtype)
     if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
+        raise RuntimeError(f"number of steps must be non-negative, got {steps}")
     exponents = _spaced(lo, hi, steps, np.dtype("c16" if raw.kind == "c" else "f8"))
     return finish(np.power(base, exponents).astype(raw), device, requires_grad, out)
 

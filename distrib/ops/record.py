@@ -69,6 +69,8 @@ class Op:
         self.rules: list[Any] = [grads] if self.together else list(grads or ())
         self.needs = [parameters(r)[0][1:] if r else [] for r in self.rules]
         self.saved, self.users = self._kept()
+        shapes = tuple(t + s for t in self.tensors for s in ("_shape", "_dtype"))
+        self.frees = any(n not in shapes for n in self.saved)  # what a second backward would miss
         self.kernels: dict[type, Callable[..., Any]] = {}
         self.raw: dict[type, Callable[..., Any]] = {}
         self.places: list[tuple[Any, str]] = []

@@ -45,7 +45,10 @@ def matrix(plan: Any) -> Any:
     else:
         base = np.floor(places)
         t = places - base
-        taps = [(np.clip(base.astype("i8") + k, 0, size - 1), _cubic(t - k, -0.75)) for k in (-1, 0, 1, 2)]
+        taps = [
+            (np.clip(base.astype("i8") + k, 0, size - 1), _cubic(t - k, -0.75))
+            for k in (-1, 0, 1, 2)
+        ]
     for j, w in taps:
         np.add.at(made, (np.arange(out), j), w)
     return made
@@ -108,7 +111,9 @@ def _lines(x: Any, plan: Any) -> Any:
     if plan[0] == "mean":
         return x.reshape(2, 2, 2).mean(-1)
     at = np.linspace(0, 3, 8)
-    rows = [[np.interp(at, np.arange(4), x[i, :, j]) for j in range(x.shape[2])] for i in range(len(x))]
+    rows = [
+        [np.interp(at, np.arange(4), x[i, :, j]) for j in range(x.shape[2])] for i in range(len(x))
+    ]
     return np.array(rows).transpose(0, 2, 1)
 
 
@@ -129,10 +134,14 @@ def interpolate(
 ) -> Tensor:  # fmt: skip
     """Resize [N, C, ...] to a size or by a factor."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"interpolate(): argument 'input' must be Tensor, not {type(input).__name__}")
+        raise TypeError(
+            f"interpolate(): argument 'input' must be Tensor, not {type(input).__name__}"
+        )
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
-            raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+            raise ValueError(
+                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+            )
     elif align_corners is None:
         align_corners = False
     n = input._a.ndim - 2
@@ -144,21 +153,29 @@ def interpolate(
         out = _given(size, n, input, "size")
     elif scale_factor is not None:
         factors = _given(scale_factor, n, input, "scale_factor")
-        out = [int(math.floor(float(k) * f)) for k, f in zip(sizes, factors, strict=True)]
+        out = [math.floor(float(k) * f) for k, f in zip(sizes, factors, strict=True)]
         scales = [None] * n if recompute_scale_factor else [float(f) for f in factors]
     else:
         raise ValueError("either size or scale_factor should be defined")
     if recompute_scale_factor and size is not None:
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
     if antialias and not (mode in ("bilinear", "bicubic") and n == 2):
-        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"
+        )
     out = [int(o) for o in out]
     if min(sizes, default=1) <= 0 or min(out, default=1) <= 0:
-        raise ShapeError(f"Input and output sizes should be greater than 0, but got input ({sizes}) output ({out})")
+        raise ShapeError(
+            f"Input and output sizes should be greater than 0, but got input ({sizes}) output ({out})"
+        )
     if mode == "area" and 1 <= n <= 3:
         from . import adaptive
 
-        pool = (adaptive.adaptive_avg_pool1d, adaptive.adaptive_avg_pool2d, adaptive.adaptive_avg_pool3d)[n - 1]
+        pool = (
+            adaptive.adaptive_avg_pool1d,
+            adaptive.adaptive_avg_pool2d,
+            adaptive.adaptive_avg_pool3d,
+        )[n - 1]
         return pool(input, out)
     if mode in ("nearest", "nearest-exact") and 1 <= n <= 3:
         return _nearest(input, out, scales, 0.5 if mode == "nearest-exact" else 0.0)
@@ -197,7 +214,9 @@ def _given(value: Any, n: int, x: Tensor, name: str) -> list[Any]:
 
 def _unfit(mode: str, n: int) -> None:
     if mode in _DIMS and 1 <= n <= 3:
-        raise NotImplementedError(f"Got {n + 2}D input, but {mode} mode needs {_DIMS[mode] + 2}D input")
+        raise NotImplementedError(
+            f"Got {n + 2}D input, but {mode} mode needs {_DIMS[mode] + 2}D input"
+        )
     raise NotImplementedError(
         f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: {_MODES} (got {mode})"
     )
@@ -215,7 +234,11 @@ def _nearest(x: Tensor, out: Any, scales: Any, shift: float) -> Tensor:
 
 
 def upsample(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """The older name of `interpolate`."""
     _old("upsample")
@@ -235,7 +258,11 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
 
 
 def _old(name: str) -> None:
-    warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", UserWarning, stacklevel=3)
+    warnings.warn(
+        f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 # ---- pixels and channels ----------------------------------------------------------------------------------
@@ -244,15 +271,21 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """[..., C * r * r, H, W] to [..., C, H * r, W * r]."""
     s, r = tuple(input.shape), upscale_factor
     if len(s) < 3:
-        raise ShapeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(s)} dimension(s)")
+        raise ShapeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(s)} dimension(s)"
+        )
     if r <= 0:
         raise ShapeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     if s[-3] % (r * r):
-        raise ShapeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={s[-3]} is not divisible by {r * r}")
+        raise ShapeError(
+            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={s[-3]} is not divisible by {r * r}"
+        )
     c, h, w, n = s[-3] // (r * r), s[-2], s[-1], len(s) - 3
     split = input.reshape(*s[:-3], c, r, r, h, w)
     lead = range(n)
-    made: Tensor = split.permute(*lead, n, n + 3, n + 1, n + 4, n + 2).reshape(*s[:-3], c, h * r, w * r)
+    made: Tensor = split.permute(*lead, n, n + 3, n + 1, n + 4, n + 2).reshape(
+        *s[:-3], c, h * r, w * r
+    )
     return made
 
 
@@ -261,16 +294,22 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """[..., C, H * r, W * r] to [..., C * r * r, H, W]."""
     s, r = tuple(input.shape), downscale_factor
     if len(s) < 3:
-        raise ShapeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(s)} dimension(s)")
+        raise ShapeError(
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(s)} dimension(s)"
+        )
     if r <= 0:
         raise ShapeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
     for k, what in ((s[-2], "height"), (s[-1], "width")):
         if k % r:
-            raise ShapeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but {k} is not divisible by {r}")
+            raise ShapeError(
+                f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but {k} is not divisible by {r}"
+            )
     c, h, w, n = s[-3], s[-2] // r, s[-1] // r, len(s) - 3
     split = input.reshape(*s[:-3], c, h, r, w, r)
     lead = range(n)
-    made: Tensor = split.permute(*lead, n, n + 2, n + 4, n + 1, n + 3).reshape(*s[:-3], c * r * r, h, w)
+    made: Tensor = split.permute(*lead, n, n + 2, n + 4, n + 1, n + 3).reshape(
+        *s[:-3], c * r * r, h, w
+    )
     return made
 
 
@@ -278,11 +317,17 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Channels of [N, C, ...] dealt out: the first of each group, then the second of each ..."""
     s = tuple(input.shape)
     if len(s) < 3:
-        raise ShapeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(s)}")
+        raise ShapeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(s)}"
+        )
     if groups <= 0:
-        raise ShapeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+        raise ShapeError(
+            f"Number of groups to divide channels in must be positive. Value of groups:{groups}"
+        )
     if s[1] % groups:
-        raise ShapeError(f"Number of channels must be divisible by groups. Got {s[1]} channels and {groups} groups.")
+        raise ShapeError(
+            f"Number of channels must be divisible by groups. Got {s[1]} channels and {groups} groups."
+        )
     made: Tensor = input.reshape(s[0], groups, s[1] // groups, *s[2:]).transpose(1, 2).reshape(s)
     return made
 

@@ -17,19 +17,29 @@ _PADDINGS = ("zeros", "border", "reflection")
 
 
 def grid_sample(
-    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
 ) -> Tensor:
     """Values of [N, C, (D,) H, W] at the places [N, ..., 2 or 3] given in x, y(, z) from -1 to 1."""
     if mode not in _MODES:
-        raise ValueError(f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
+        raise ValueError(
+            f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'"
+        )
     if padding_mode not in _PADDINGS:
-        raise ValueError(f"nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: '{padding_mode}'")
+        raise ValueError(
+            f"nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: '{padding_mode}'"
+        )
     if align_corners is None:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please "
             "specify align_corners=True if the old behavior is desired.", UserWarning, stacklevel=2,
         )  # fmt: skip
-    return _sampled(input, grid, _MODES.index(mode), _PADDINGS.index(padding_mode), bool(align_corners))
+    return _sampled(
+        input, grid, _MODES.index(mode), _PADDINGS.index(padding_mode), bool(align_corners)
+    )
 
 
 def grid_sampler_2d(
@@ -52,15 +62,26 @@ grid_sampler = grid_sampler_2d
 def _check(x: Tensor, grid: Tensor, mode: int) -> None:
     s, t = list(x.shape), list(grid.shape)
     if len(s) not in (4, 5) or len(t) != len(s):
-        raise ShapeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {s} and grid with sizes {t}")
+        raise ShapeError(
+            f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {s} and grid with sizes {t}"
+        )
     if s[0] != t[0]:
-        raise ShapeError(f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {s} and grid with sizes {t}")
+        raise ShapeError(
+            f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {s} and grid with sizes {t}"
+        )
     if t[-1] != len(s) - 2:
-        raise ShapeError(f"grid_sampler(): expected grid to have size {len(s) - 2} in last dimension, but got grid with sizes {t}")
+        raise ShapeError(
+            f"grid_sampler(): expected grid to have size {len(s) - 2} in last dimension, but got grid with sizes {t}"
+        )
     if 0 in s[2:]:
-        raise ShapeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {s}")
+        raise ShapeError(
+            f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {s}"
+        )
     if x._a.dtype != grid._a.dtype:
-        raise DTypeError("grid_sampler(): expected input and grid to have same dtype", got=f"{x.dtype} and {grid.dtype}")
+        raise DTypeError(
+            "grid_sampler(): expected input and grid to have same dtype",
+            got=f"{x.dtype} and {grid.dtype}",
+        )
     if mode == 2 and len(s) == 5:
         raise ShapeError("grid_sampler(): bicubic interpolation only supports 4D input")
 
@@ -168,7 +189,10 @@ def _bicubic(flat: Tensor, places: Any, size: Any, padding: int, align: bool) ->
     weights = [_cubic(p - low) for p, low in zip(places, lows, strict=True)]
     y: Any = None
     for i, j in np.ndindex(4, 4):
-        at = [_padded(low + (k - 1), s, padding, align) for low, k, s in zip(lows, (i, j), size, strict=True)]
+        at = [
+            _padded(low + (k - 1), s, padding, align)
+            for low, k, s in zip(lows, (i, j), size, strict=True)
+        ]
         at = [a.round() for a in at] if padding else at
         term = _pick(flat, at, size) * (weights[0][i] * weights[1][j]).reshape(n, 1, -1)
         y = term if y is None else y + term
@@ -188,10 +212,14 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
     size = tuple(int(k) for k in size)
     if len(size) not in (4, 5):
-        raise NotImplementedError(f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size {size}")
+        raise NotImplementedError(
+            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size {size}"
+        )
     n = len(size) - 2
     if theta._a.ndim != 3 or tuple(theta.shape)[1:] != (n, n + 1):
-        raise ValueError(f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {size}. Got {tuple(theta.shape)}.")
+        raise ValueError(
+            f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {size}. Got {tuple(theta.shape)}."
+        )
     if min(size) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {size}")
     base = np.ones((*size[2:], n + 1))

@@ -33,7 +33,7 @@ def _checked(x: Any, dim: int, index: Any, name: str, src: Any = None) -> int:
     if index.size == 0:
         return d
     if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
-        raise DTypeError(f"{name}(): Expected dtype int32/int64 for index")
+        raise DTypeError(f"{name}(): Expected dtype int32/int64 for index, got {index.dtype}")
     if max(index.ndim, 1) != max(x.ndim, 1):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor" if name == "gather" else "Index tensor must have the same number of dimensions as self tensor")
     for i in range(index.ndim):
@@ -112,7 +112,9 @@ def _clip(src: Any, index: Any) -> Any:
 
 def _scatter(x: Any, index: Any, src: Any, dim: int) -> Any:
     if src.dtype != x.dtype:
-        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+        raise DTypeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {x.dtype} and {src.dtype}"
+        )
     d, y = _checked(x, dim, index, "scatter", src), x.copy()
     if index.size == 0:
         return y
@@ -188,7 +190,9 @@ collect_src: Any = operator(
 
 def _scatter_add(x: Any, index: Any, src: Any, dim: int) -> Any:
     if src.dtype != x.dtype:
-        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+        raise DTypeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {x.dtype} and {src.dtype}"
+        )
     d, y = _checked(x, dim, index, "scatter_add", src), x.copy()
     if index.size == 0:
         return y
@@ -237,7 +241,9 @@ _UFUNC = {"sum": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"
 
 def _scatter_reduce(x: Any, index: Any, src: Any, dim: int, reduce: str, include_self: bool) -> Any:
     if src.dtype != x.dtype:
-        raise DTypeError("scatter(): Expected self.dtype to be equal to src.dtype")
+        raise DTypeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {x.dtype} and {src.dtype}"
+        )
     d, y = _checked(x, dim, index, "scatter_reduce", src), x.copy()
     if index.size == 0:
         return y

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..tensor import Size, Tensor, check_dim
+from ..tensor import Leaf, Size, Tensor, W, cell_of, check_dim, wrap
 from .registry import attach, method, operator, publish
 
 xp: Any = None  # bound per array type
@@ -72,8 +73,14 @@ _view_op = operator(
     samples=lambda: [((_a(2, 6),), {"shape": (3, -1)})], ref=lambda x, shape: np.reshape(x, shape),
     onnx="Reshape",
 )  # fmt: skip
+def _transpose(x: Any, dim0: int, dim1: int) -> Any:
+    if x.ndim == 0 and dim0 in (0, -1) and dim1 in (0, -1):
+        return x[...]
+    return x.swapaxes(dim0, dim1)
+
+
 transpose: Any = operator(
-    "transpose", lambda input, *, dim0, dim1: input.swapaxes(dim0, dim1),
+    "transpose", lambda input, *, dim0, dim1: _transpose(input, dim0, dim1),
     (lambda g, dim0, dim1: transpose(g, dim0=dim0, dim1=dim1),), view=True,
     samples=lambda: [((_a(2, 3, 4),), {"dim0": 0, "dim1": -1})],
     ref=lambda x, dim0, dim1: np.moveaxis(x, (dim0, dim1), (dim1, dim0)), onnx="Transpose",
@@ -203,22 +210,26 @@ undiagonal: Any = operator(
 
 def _windows(x: Any, dimension: int, size: int, step: int) -> Any:
     d = check_dim(dimension, x.ndim)
-    x = x if x.ndim else x.reshape(1)
+    scalar = x.ndim == 0
+    x = x.reshape(1) if scalar else x
     n = x.shape[d]
     if size > n:
         raise ShapeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if step <= 0:
         raise ShapeError(f"step is {step} but must be > 0")
     w = xp.lib.stride_tricks.sliding_window_view(x, size, d, writeable=True)
-    return w[(slice(None),) * d + (slice(None, None, step),)]
+    w = w[(slice(None),) * d + (slice(None, None, step),)]
+    return w[0] if scalar else w
 
 
 def _unwindows(g: Any, shape: Any, dimension: int, size: int, step: int) -> Any:
-    z, d = xp.zeros(shape or (1,), g.dtype), dimension % max(len(shape), 1)
+    if not shape:
+        return xp.add.reduce(g, None)
+    z, d = xp.zeros(shape, g.dtype), dimension % len(shape)
     count = g.shape[d]
     for i in range(size):
         z[(slice(None),) * d + (slice(i, i + (count - 1) * step + 1, step),)] += g[..., i]
-    return z.reshape(shape)
+    return z
 
 
 unfold_dim = operator(
@@ -257,8 +268,7 @@ def _as_tensor(t: Any) -> Tensor:
 
 
 def _method_reshape(self: Tensor, *shape: Any, **kw: Any) -> Tensor:
-    made: Tensor = _reshape_op(self, _size(shape or (kw["shape"],)))
-    return made
+    return _as_tensor(_reshape_op(self, _size(shape or (kw["shape"],))))
 
 
 def _method_view(self: Tensor, *shape: Any) -> Tensor:
@@ -446,8 +456,26 @@ def _method_inplace(name: str, fn: Any) -> None:
     """Shape changes of the tensor itself: the same memory, another shape."""
 
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        made = fn(self, *args, **kwargs)
-        self._a, self._n, self._view = made._a, made._n, made._view
+        W["check_writable"](self)
+        # what it was lives on as the owner of the memory, and what viewed it now views that
+        was = wrap(self._a, self._n)
+        was._c, was._view = cell_of(self), self._view
+        made = fn(was, *args, **kwargs)
+        self._a = made._a
+        self._bump()
+        if type(self._n) is Leaf:  # under no_grad
+            self._n.shape = made._a.shape
+            return self
+        views = [v for r in was._c.views if (v := r()) is not None and v._view is not None]
+        of_self = [v for v in views if v._view is not None and v._view[0] is self]
+        if made is was or (self._n is None and self._view is None and not of_self):
+            return self
+        for v in of_self:
+            assert v._view is not None
+            v._view = (was, *v._view[1:])
+        if made._view is not None:
+            self._n, self._view = made._n, made._view
+            was._c.views.append(weakref.ref(self))
         return self
 
     written.__name__ = name

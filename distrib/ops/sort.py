@@ -67,7 +67,9 @@ def sort(input: Tensor, dim: Any = -1, descending: bool = False, *, stable: Any 
 
 
 @method()
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
+def argsort(
+    input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False
+) -> Tensor:
     """The indices that sort along a dimension."""
     order: Tensor = sort_(input.detach(), dim=dim, descending=bool(descending))[1]
     return order
@@ -121,7 +123,9 @@ def _kth(x: Any, k: int, dim: int, keepdim: bool) -> Any:
     if n == 0:
         raise IndexError(f"kthvalue(): Expected reduction dim {d} to have non-zero size.")
     if not 1 <= k <= n:
-        raise ShapeError("kthvalue(): selected number k out of range for dimension", got=k, expected=f"1 to {n}")
+        raise ShapeError(
+            "kthvalue(): selected number k out of range for dimension", got=k, expected=f"1 to {n}"
+        )
     if x.ndim == 0:
         return x.copy(), xp.zeros((), "i8")
     ranked = x.astype("f4") if x.dtype.kind == "V" else x
@@ -168,24 +172,38 @@ def _shown(values: Any, inverse: Any, counts: Any, with_inverse: bool, with_coun
 
 @method()
 def unique(
-    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: Any = None,
 ) -> Any:
     """The distinct values (or slices along a dimension), in order."""
     a = input._a
     if dim is None:
-        values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, equal_nan=False)
+        values, inverse, counts = np.unique(
+            a, return_inverse=True, return_counts=True, equal_nan=False
+        )
         return _shown(values, inverse.reshape(a.shape), counts, return_inverse, return_counts)
     d = check_dim(dim, a.ndim)
     moved, rows = _rows(a, d)
     if rows.size == 0 and 0 in moved.shape[1:]:
-        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+        raise RuntimeError(
+            "There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
+        )
     order = np.lexsort(rows.T[::-1]) if rows.shape[1] else np.arange(len(rows))
     ranked = rows[order]
-    new = np.concatenate([[True], (ranked[1:] != ranked[:-1]).any(1)]) if len(rows) else np.zeros(0, "?")
+    new = (
+        np.concatenate([[True], (ranked[1:] != ranked[:-1]).any(1)])
+        if len(rows)
+        else np.zeros(0, "?")
+    )
     inverse = np.empty(len(rows), "i8")
     inverse[order] = np.cumsum(new) - 1
     counts = np.bincount(inverse, minlength=int(new.sum()))
-    return _shown(np.moveaxis(moved[order[new]], 0, d), inverse, counts, return_inverse, return_counts)
+    return _shown(
+        np.moveaxis(moved[order[new]], 0, d), inverse, counts, return_inverse, return_counts
+    )
 
 
 @method()
@@ -201,7 +219,9 @@ def unique_consecutive(
         moved, rows = _rows(a, d)
     if len(rows) == 0:
         empty = np.zeros(0 if dim is not None else a.shape, "i8")
-        return _shown(moved[:0] if dim is None else a, empty, np.zeros(0, "i8"), return_inverse, return_counts)
+        return _shown(
+            moved[:0] if dim is None else a, empty, np.zeros(0, "i8"), return_inverse, return_counts
+        )
     new = np.concatenate([[True], (rows[1:] != rows[:-1]).any(1)])
     inverse = np.cumsum(new) - 1
     counts = np.bincount(inverse)
@@ -214,11 +234,13 @@ def _side(right: bool, side: Any, name: str) -> str:
     if side is not None and side not in ("left", "right"):
         raise RuntimeError(f"{name}: side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
-        raise RuntimeError(f"{name}: side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            f"{name}: side and right can't be set to opposites, got side of left while right was True"
+        )
     return side or ("right" if right else "left")
 
 
-def _search(edges: Any, values: Any, side: str) -> Any:
+def _search(edges: Any, values: Any, side: Any) -> Any:
     """Row by row if the sequences have several dimensions."""
     if edges.ndim <= 1:
         return np.searchsorted(edges.reshape(-1), values, side)
@@ -239,17 +261,27 @@ def searchsorted(
     edges = sorted_sequence._a
     values = input._a if isinstance(input, Tensor) else np.asarray(input)
     if isinstance(input, Tensor) and values.dtype != edges.dtype:
-        raise DTypeError(f"torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor's dtype {sorted_sequence.dtype.name.title()} and input value tensor's dtype {input.dtype.name.title()}")
+        raise DTypeError(
+            f"torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor's dtype {sorted_sequence.dtype.name.title()} and input value tensor's dtype {input.dtype.name.title()}"
+        )
     if edges.ndim == 0:
-        raise ShapeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
+        raise ShapeError(
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
+        )
     if edges.ndim > 1 and edges.shape[:-1] != values.shape[:-1]:
-        raise ShapeError(f"torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}")
+        raise ShapeError(
+            f"torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
+        )
     if sorter is not None:
         order = sorter._a
         if order.shape != edges.shape:
-            raise ShapeError(f"torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor {list(edges.shape)} and got sorter tensor {list(order.shape)}")
+            raise ShapeError(
+                f"torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor {list(edges.shape)} and got sorter tensor {list(order.shape)}"
+            )
         if order.dtype != "i8":
-            raise DTypeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype.name.title()}")
+            raise DTypeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype.name.title()}"
+            )
         if order.size and (int(order.min()) < 0 or int(order.max()) >= edges.shape[-1]):
             raise RuntimeError("torch.searchsorted(): sorter index out of range")
         edges = np.take_along_axis(edges, order, -1)
@@ -258,12 +290,34 @@ def searchsorted(
 
 
 @with_out
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
     """In which of the intervals between boundaries each value lies."""
     if boundaries._a.ndim != 1:
-        raise ShapeError(f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries._a.ndim})")
+        raise ShapeError(
+            f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries._a.ndim})"
+        )
     made: Tensor = searchsorted(boundaries, input, out_int32=out_int32, right=right)
     return made
+
+
+@with_out
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
+    """Which elements occur among the test elements."""
+    if not isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
+        raise TypeError("isin(): at least one of elements and test_elements must be a Tensor")
+    a, b = (t._a if isinstance(t, Tensor) else np.asarray(t) for t in (elements, test_elements))
+    if "b" in (a.dtype.kind, b.dtype.kind) or "c" in (a.dtype.kind, b.dtype.kind):
+        raise DTypeError(
+            "Unsupported input type encountered for isin()", got=f"{a.dtype} and {b.dtype}"
+        )
+    found = np.isin(
+        a.astype("f4") if a.dtype.kind == "V" else a, b.astype("f4") if b.dtype.kind == "V" else b
+    )
+    return wrap(np.asarray(~found if invert else found))
 
 
 # ---- counting ---------------------------------------------------------------------------------------------
@@ -272,15 +326,22 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each non-negative integer occurs, or the sum of its weights."""
     a = input._a
     if a.ndim != 1 or a.dtype.kind not in "iu":
-        raise ShapeError("bincount only supports 1-d non-negative integral inputs.", got=f"{list(a.shape)} {input.dtype}")
+        raise ShapeError(
+            "bincount only supports 1-d non-negative integral inputs.",
+            got=f"{list(a.shape)} {input.dtype}",
+        )
     if a.size and int(a.min()) < 0:
-        raise ShapeError("bincount only supports 1-d non-negative integral inputs.", got=int(a.min()))
+        raise ShapeError(
+            "bincount only supports 1-d non-negative integral inputs.", got=int(a.min())
+        )
     if minlength < 0:
         raise ShapeError("minlength should be >= 0", got=minlength)
     if weights is None:
         return wrap(np.bincount(a, minlength=minlength).astype("i8"))
     if weights._a.shape != a.shape:
-        raise ShapeError("weights should be 1-d and have the same length as input", got=list(weights.shape))
+        raise ShapeError(
+            "weights should be 1-d and have the same length as input", got=list(weights.shape)
+        )
     kept = "f4" if weights._a.dtype == "f4" else "f8"
     return wrap(np.bincount(a, weights._a, minlength).astype(kept))
 
@@ -309,7 +370,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 __all__ = [
-    "argsort", "bincount", "bucketize", "histc", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
+    "argsort", "bincount", "bucketize", "histc", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
     "unique_consecutive",
 ]  # fmt: skip
 publish(globals())

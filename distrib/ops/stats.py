@@ -215,7 +215,7 @@ def norm(
     if dtype is not None:
         input = cast(input, dtype=dtypes.raw_of(dtype))
     if p == "nuc":
-        from .algebra import matrix_norm
+        from .matrixnorm import matrix_norm
 
         nuclear: Tensor = matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
         return nuclear

@@ -21,7 +21,7 @@ def _vector(index: Any, name: str) -> Any:
     if index.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector")
     if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
-        raise DTypeError(f"{name}(): Expected dtype int32 or int64 for index")
+        raise DTypeError(f"{name}(): Expected dtype int32 or int64 for index, got {index.dtype}")
     return index.reshape(-1)
 
 
@@ -173,7 +173,11 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def _wrapped(indices: Tensor, n: int) -> Tensor:
     """Negative indices counted from the end."""
     a = indices._a
-    return wrap(np.where(a < 0, a + n, a)) if type(a) is np.ndarray and bool((a < 0).any()) else indices
+    return (
+        wrap(np.where(a < 0, a + n, a))
+        if type(a) is np.ndarray and bool((a < 0).any())
+        else indices
+    )
 
 
 @method()

@@ -34,7 +34,9 @@ def _col2im(g: Any, size: Any, kernel: Any, dilation: Any, padding: Any, stride:
     g = g.reshape(n, c, *kernel, *out)
     z = xp.zeros((n, c, *(k + 2 * p for k, p in zip(size, padding, strict=True))), g.dtype)
     for tap in np.ndindex(*kernel):
-        z[(slice(None), slice(None), *_tap_slices(tap, out, stride, dilation))] += g[:, :, tap[0], tap[1]]
+        z[(slice(None), slice(None), *_tap_slices(tap, out, stride, dilation))] += g[
+            :, :, tap[0], tap[1]
+        ]
     inside = tuple(slice(p, p + k) for p, k in zip(padding, size, strict=True))
     return xp.ascontiguousarray(z[(slice(None), slice(None), *inside)])
 
@@ -78,7 +80,9 @@ def _pair(value: Any, name: str, low: int, fn: str) -> tuple[int, int]:
     if len(made) != 2:
         raise ShapeError(f"{fn}: expected {name} to have one or two elements", got=list(made))
     if min(made) < low:
-        raise ShapeError(f"{name} should be {'greater than zero' if low else 'non-negative'}, but got {name}_height: {made[0]} {name}_width: {made[1]}")
+        raise ShapeError(
+            f"{name} should be {'greater than zero' if low else 'non-negative'}, but got {name}_height: {made[0]} {name}_width: {made[1]}"
+        )
     return made
 
 
@@ -89,37 +93,56 @@ def _options(kernel: Any, dilation: Any, padding: Any, stride: Any, fn: str) -> 
     }  # fmt: skip
 
 
-def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(
+    input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """The blocks of [N, C, H, W] as columns [N, C * kh * kw, blocks]."""
     at = _options(kernel_size, dilation, padding, stride, "unfold")
     s = tuple(input.shape)
     if len(s) not in (3, 4) or 0 in s[-3:]:
-        raise ShapeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(s)}")
+        raise ShapeError(
+            f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(s)}"
+        )
     count = blocks(s[-2:], **at)
     if min(count) < 1:
-        raise ShapeError(f"Given input with spatial size ({s[-2]}, {s[-1]}), {at}, calculated shape of the array of sliding blocks as {count}, but its components must be at least one.")
+        raise ShapeError(
+            f"Given input with spatial size ({s[-2]}, {s[-1]}), {at}, calculated shape of the array of sliding blocks as {count}, but its components must be at least one."
+        )
     x = input.unsqueeze(0) if len(s) == 3 else input
     y: Tensor = im2col(x, **at)
     return y.squeeze(0) if len(s) == 3 else y
 
 
 def fold(
-    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    input: Tensor,
+    output_size: Any,
+    kernel_size: Any,
+    dilation: Any = 1,
+    padding: Any = 0,
+    stride: Any = 1,
 ) -> Tensor:
     """Columns [N, C * kh * kw, blocks] added into images [N, C, H, W]."""
     at = _options(kernel_size, dilation, padding, stride, "fold")
     size = _pair(output_size, "output_size", 1, "fold")
     s = tuple(input.shape)
     if len(s) not in (2, 3) or 0 in s[-2:]:
-        raise ShapeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(s)}")
+        raise ShapeError(
+            f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(s)}"
+        )
     k = math.prod(at["kernel"])
     if s[-2] % k:
-        raise ShapeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={s[-2]} and kernel_size={at['kernel']}.")
+        raise ShapeError(
+            f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={s[-2]} and kernel_size={at['kernel']}."
+        )
     count = blocks(size, **at)
     if min(count) < 1:
-        raise ShapeError(f"Given output_size={size}, {at}, calculated shape of the array of sliding blocks as {count}, but its components must be at least one.")
+        raise ShapeError(
+            f"Given output_size={size}, {at}, calculated shape of the array of sliding blocks as {count}, but its components must be at least one."
+        )
     if s[-1] != math.prod(count):
-        raise ShapeError(f"Given output_size={size}, {at}, expected size of input's dimension 2 to match the calculated number of sliding blocks {count[0]} * {count[1]} = {math.prod(count)}, but got input.size(2)={s[-1]}.")
+        raise ShapeError(
+            f"Given output_size={size}, {at}, expected size of input's dimension 2 to match the calculated number of sliding blocks {count[0]} * {count[1]} = {math.prod(count)}, but got input.size(2)={s[-1]}."
+        )
     x = input.unsqueeze(0) if len(s) == 2 else input
     y: Tensor = col2im(x, size=size, **at)
     return y.squeeze(0) if len(s) == 2 else y

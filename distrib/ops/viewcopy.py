@@ -47,7 +47,9 @@ _copied("transpose", transpose)
 _copied("alias", lambda input: input)
 
 
-def _sliced(input: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
+def _sliced(
+    input: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Tensor:
     d = check_dim(dim, input._a.ndim)
     made: Tensor = input[(*(slice(None),) * d, slice(start, end, step))]
     return made
@@ -61,9 +63,12 @@ def _overwritten(input: Tensor, src: Tensor, view: Any, name: str) -> Tensor:
     y = input.clone()
     part = view(y)
     if tuple(part.shape) != tuple(src.shape):
-        raise ShapeError(f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(part.shape)}")
+        raise ShapeError(
+            f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(part.shape)}"
+        )
     part.copy_(src)
-    return y
+    made: Tensor = y
+    return made
 
 
 @method()
@@ -75,23 +80,33 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
 
 @method()
 @with_out
-def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Tensor:
     """A copy in which a range of a dimension is src."""
     return _overwritten(input, src, lambda y: _sliced(y, dim, start, end, step), "slice_scatter")
 
 
 @method()
 @with_out
-def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
     """A copy in which a diagonal is src."""
-    return _overwritten(input, src, lambda y: diagonal(y, offset=offset, dim1=dim1, dim2=dim2), "diagonal_scatter")
+    return _overwritten(
+        input, src, lambda y: diagonal(y, offset=offset, dim1=dim1, dim2=dim2), "diagonal_scatter"
+    )
 
 
 @method()
 @with_out
-def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Tensor:
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: Any = None
+) -> Tensor:
     """A copy in which the elements of a strided view are src."""
-    return _overwritten(input, src, lambda y: y.as_strided(size, stride, storage_offset or 0), "as_strided_scatter")
+    return _overwritten(
+        input, src, lambda y: y.as_strided(size, stride, storage_offset or 0), "as_strided_scatter"
+    )
 
 
 # ---- by flat position ------------------------------------------------------------------------------------
@@ -99,20 +114,32 @@ def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, stora
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy in which elements at flat positions are overwritten by source, or have it added."""
     if index._a.dtype != "i8":
-        raise DTypeError(f"put_(): Expected a long tensor for index, but got {index.dtype.name.title()}")
+        raise DTypeError(
+            f"put_(): Expected a long tensor for index, but got {index.dtype.name.title()}"
+        )
     if index.numel() != source.numel():
-        raise ShapeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}")
+        raise ShapeError(
+            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+        )
     if input._a.dtype != source._a.dtype:
-        raise DTypeError(f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype.name.title()} and source.dtype = {source.dtype.name.title()}")
+        raise DTypeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype.name.title()} and source.dtype = {source.dtype.name.title()}"
+        )
     n = input.numel()
     a = index._a.reshape(-1)
     if n == 0 and a.size:
         raise IndexError("put_(): Expected self to be non-empty, but got 0 elements")
     if type(a) is np.ndarray and a.size and (int(a.min()) < -n or int(a.max()) >= n):
-        raise IndexError(f"out of range: tried to access index {int(a.max() if a.max() >= n else a.min())} on a tensor of {n} elements.")
+        raise IndexError(
+            f"out of range: tried to access index {int(a.max() if a.max() >= n else a.min())} on a tensor of {n} elements."
+        )
     at = wrap(np.where(a < 0, a + n, a))
     flat = input.reshape(-1)
-    done = flat.scatter_add(0, at, source.reshape(-1)) if accumulate else flat.scatter(0, at, source.reshape(-1))
+    done = (
+        flat.scatter_add(0, at, source.reshape(-1))
+        if accumulate
+        else flat.scatter(0, at, source.reshape(-1))
+    )
     made: Tensor = done.reshape(input.shape)
     return made
 
@@ -123,16 +150,28 @@ inplace_of(put)
 @method()
 @with_out
 def index_reduce(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Tensor:
     """Slices of source reduced into the slices of a dimension that index names."""
     if reduce not in ("prod", "mean", "amax", "amin"):
-        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+        raise RuntimeError(
+            f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."
+        )
     if index._a.ndim > 1:
-        raise ShapeError("index_reduce(): Index is supposed to be a vector, but got dim", got=index._a.ndim)
+        raise ShapeError(
+            "index_reduce(): Index is supposed to be a vector, but got dim", got=index._a.ndim
+        )
     if input._a.ndim == 0:
         x, s = input.reshape(1), source.reshape(1)
-        made: Tensor = index_reduce(x, 0, index.reshape(1), s, reduce, include_self=include_self).reshape(())
+        made: Tensor = index_reduce(
+            x, 0, index.reshape(1), s, reduce, include_self=include_self
+        ).reshape(())
         return made
     d = check_dim(dim, input._a.ndim)
     shape = [1] * input._a.ndim
@@ -160,8 +199,14 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """Coordinates, one tensor per dimension, of flat positions in a shape."""
     if not isinstance(indices, Tensor) or indices._a.dtype.kind not in "iu":
-        raise ValueError(f"expected 'indices' to be an integer tensor, got {getattr(indices, 'dtype', type(indices).__name__)}")
-    sizes = (int(shape),) if isinstance(shape, int) else tuple(int(k) for k in (shape.tolist() if isinstance(shape, Tensor) else shape))
+        raise ValueError(
+            f"expected 'indices' to be an integer tensor, got {getattr(indices, 'dtype', type(indices).__name__)}"
+        )
+    sizes = (
+        (int(shape),)
+        if isinstance(shape, int)
+        else tuple(int(k) for k in (shape.tolist() if isinstance(shape, Tensor) else shape))
+    )
     if any(k < 0 for k in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
     rest, made = indices._a, []

@@ -371,7 +371,10 @@ def bernoulli_each(out: Array, p: Array, gen: Generator) -> None:
         )
     p = np.broadcast_to(p, out.shape)
     if not ((p >= 0) & (p <= 1)).all():
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+        raise RuntimeError(
+            "Expected p_in >= 0 && p_in <= 1 to be true, but got false. The probabilities are "
+            f"{p.min()} to {p.max()}"
+        )
     order = sorted(range(out.ndim), key=lambda d: -abs(out.strides[d]))
     flat = (p if out.flags.c_contiguous else p.transpose(order)).reshape(-1)
     unit = unit53 if p.dtype == F8 else unit24

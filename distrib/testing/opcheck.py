@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -296,7 +297,7 @@ def check_recorded(op: Op) -> None:
 def check_double(op: Op) -> None:
     """The gradient of the gradient along a random direction against a central difference."""
     for p in _probes(op):
-        found = _undefined(op, lambda p=p: p.slopes(create_graph=True))  # type: ignore[misc]
+        found = _undefined(op, functools.partial(p.slopes, create_graph=True))
         if found is None:
             continue
         leaves, slopes = found

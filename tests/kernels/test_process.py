@@ -29,7 +29,7 @@ def run(code: str, **env: str) -> str:
     import os
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-P", "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         timeout=60,
@@ -231,7 +231,7 @@ np.savez(sys.stdout.buffer, *everything(), isa=np.array(cpu.isa()))
     from pathlib import Path
 
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         capture_output=True,
         timeout=60,
         cwd=Path(__file__).parents[2],

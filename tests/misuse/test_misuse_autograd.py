@@ -14,7 +14,7 @@ def leaf(t, *shape):
 
 
 # ---- backward --------------------------------------------------------------------------------------
-T.expr("backward of a vector", R, lambda t: (leaf(t) * 2).backward(), "scalar")
+T.expr("backward of a vector", R, lambda t: (leaf(t) * 2).backward(), "scalar", "[3]")
 T.expr("backward without a graph", R, lambda t: t.ones(()).backward(), "grad_fn", "require grad")
 T.expr("backward under no_grad", R, lambda t: no_graph(t).backward(), "grad_fn", "require grad")
 T.expr("gradient shape", R, lambda t: (leaf(t) * 2).backward(t.ones(2)), "[2]", "[3]")

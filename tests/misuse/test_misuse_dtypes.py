@@ -7,7 +7,13 @@ T = Table()
 R, V, IX, TY = RuntimeError, ValueError, IndexError, TypeError
 
 # ---- dtypes ----------------------------------------------------------------------------------------
-T.expr("ints that require grad", R, lambda t: t.tensor([1], requires_grad=True), "floating point")
+T.expr(
+    "ints that require grad",
+    R,
+    lambda t: t.tensor([1], requires_grad=True),
+    "floating point",
+    "int64",
+)
 T.expr("ints require_grad_", R, lambda t: t.ones(2).long().requires_grad_(), "floating point")
 T.expr("add_ float to int", R, lambda t: t.ones(2).int().add_(0.5), "Float", "Int")
 T.expr("div_ of ints", R, lambda t: t.ones(2).long().div_(2), "Float", "Long")
@@ -30,8 +36,8 @@ T.expr("float of complex", R, lambda t: float(t.tensor(1j)), "overflow")
 T.expr("view_as_real of floats", R, lambda t: t.view_as_real(t.ones(2)), "complex")
 T.expr("view in a wider dtype", R, lambda t: t.ones(3).view(t.float64), "3", "2")
 T.expr("arange without step", R, lambda t: t.arange(0, 5, 0), "step", "nonzero")
-T.expr("arange backwards", R, lambda t: t.arange(5, 0), "step")
-T.expr("linspace", R, lambda t: t.linspace(0, 1, -3), "non-negative")
+T.expr("arange backwards", R, lambda t: t.arange(5, 0), "step", "5 to 0 by 1")
+T.expr("linspace", R, lambda t: t.linspace(0, 1, -3), "non-negative", "-3")
 T.expr("tensor of strings", V, lambda t: t.tensor(["a"]), "str")
 T.expr("tensor of None", R, lambda t: t.tensor(None), "None")
 T.expr("a dtype by name", TY, lambda t: t.ones(2, dtype="float32"), "dtype", "str")
@@ -54,7 +60,7 @@ T.expr("one argument too many", TY, lambda t: t.relu(t.ones(1), 2), "relu", "2")
 # ---- values of arguments ---------------------------------------------------------------------------
 T.expr("dropout", V, lambda t: t.nn.functional.dropout(t.ones(2), 1.5), "0 and 1", "1.5")
 T.expr("Dropout", V, lambda t: t.nn.Dropout(-0.1), "0 and 1", "-0.1")
-T.expr("bernoulli", R, lambda t: t.bernoulli(t.tensor([1.5])), "p")
+T.expr("bernoulli", R, lambda t: t.bernoulli(t.tensor([1.5])), "p_in <= 1", "1.5")
 T.expr("normal", R, lambda t: t.normal(0.0, -1.0, (2,)), "std", "-1")
 T.expr("uniform_", R, lambda t: t.ones(2).uniform_(1.0, 0.0), "1", "0")
 T.expr("randint", R, lambda t: t.randint(5, 5, (2,)), "5")

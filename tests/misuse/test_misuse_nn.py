@@ -13,15 +13,24 @@ T.expr("Linear of ints", R, lambda t: t.nn.Linear(3, 2)(t.ones(4, 3).long()), "d
 T.expr("Conv2d channels", R, lambda t: t.nn.Conv2d(3, 4, 3)(t.ones(1, 2, 8, 8)), "3", "2")
 T.expr("Conv2d rank", R, lambda t: t.nn.Conv2d(3, 4, 3)(t.ones(3, 8)), "3D", "4D", "[3, 8]")
 T.expr("Conv2d kernel", R, lambda t: t.nn.Conv2d(1, 1, 5)(t.ones(1, 1, 3, 3)), "3 x 3", "5 x 5")
-T.expr("Conv2d groups", V, lambda t: t.nn.Conv2d(3, 4, 3, groups=2), "groups", "in_channels")
-T.expr("Conv2d out groups", V, lambda t: t.nn.Conv2d(4, 3, 3, groups=2), "groups", "out_channels")
+T.expr(
+    "Conv2d groups", V, lambda t: t.nn.Conv2d(3, 4, 3, groups=2), "in_channels", "groups", "3 and 2"
+)
+T.expr(
+    "Conv2d out groups",
+    V,
+    lambda t: t.nn.Conv2d(4, 3, 3, groups=2),
+    "out_channels",
+    "groups",
+    "3 and 2",
+)
 T.expr("Conv2d no groups", V, lambda t: t.nn.Conv2d(4, 4, 3, groups=0), "groups")
 T.expr("Conv2d padding mode", V, lambda t: t.nn.Conv2d(1, 1, 3, padding_mode="x"), "zeros", "x")
 T.expr("Conv2d padding name", V, lambda t: t.nn.Conv2d(1, 1, 3, padding="full"), "same", "full")
 T.expr("Conv2d same", V, lambda t: t.nn.Conv2d(1, 1, 3, padding="same", stride=2), "same", "stride")
-T.expr("conv2d stride", R, lambda t: conv(t, stride=0), "stride")
-T.expr("conv2d dilation", R, lambda t: conv(t, dilation=0), "dilation")
-T.expr("conv2d padding", R, lambda t: conv(t, padding=-1), "negative padding")
+T.expr("conv2d stride", R, lambda t: conv(t, stride=0), "stride", "[0, 0]")
+T.expr("conv2d dilation", R, lambda t: conv(t, dilation=0), "dilation", "[0, 0]")
+T.expr("conv2d padding", R, lambda t: conv(t, padding=-1), "negative padding", "[-1, -1]")
 T.expr("conv2d bias", R, lambda t: conv(t, bias=1), "bias", "3 elements", "[1]")
 T.expr("conv2d dtype", R, lambda t: conv(t, double=True), "type")
 T.expr(
@@ -52,8 +61,10 @@ T.expr("Embedding", IX, lambda t: t.nn.Embedding(3, 2)(t.tensor([3])), "0 to 2",
 T.expr("Embedding below", IX, lambda t: t.nn.Embedding(3, 2)(t.tensor([-1])), "0 to 2", "-1")
 T.expr("Embedding of floats", R, lambda t: t.nn.Embedding(3, 2)(t.ones(1)), "Long", "float")
 T.expr("Embedding padding", AssertionError, lambda t: t.nn.Embedding(3, 2, 5), "num_embeddings")
-T.expr("one_hot", R, lambda t: t.nn.functional.one_hot(t.tensor([3]), 2), "num_classes")
-T.expr("one_hot of negatives", R, lambda t: t.nn.functional.one_hot(t.tensor([-1])), "negative")
+T.expr("one_hot", R, lambda t: t.nn.functional.one_hot(t.tensor([3]), 2), "0 to 1", "3")
+T.expr(
+    "one_hot of negatives", R, lambda t: t.nn.functional.one_hot(t.tensor([-1])), "negative", "-1"
+)
 T.expr("LSTM input", R, lambda t: t.nn.LSTM(3, 4)(t.ones(5, 2, 7)), "3", "7")
 T.expr("LSTM rank", V, lambda t: t.nn.LSTM(3, 4)(t.ones(3)), "2D or 3D", "1D")
 T.expr("LSTM state", R, lambda t: lstm_state(t, (1, 2, 5)), "(1, 2, 4)", "[1, 2, 5]")
@@ -62,7 +73,7 @@ T.expr("GRU state", R, lambda t: t.nn.GRU(3, 4)(t.ones(5, 2, 3), t.ones(1, 2, 5)
 T.expr("LSTM dropout", V, lambda t: t.nn.LSTM(3, 4, dropout=2.0), "dropout")
 T.expr("LSTM of size 0", V, lambda t: t.nn.LSTM(3, 0), "hidden_size")
 T.expr("LSTMCell", R, lambda t: t.nn.LSTMCell(3, 4)(t.ones(2, 5)), "3", "5")
-T.expr("MHA sizes", AssertionError, lambda t: t.nn.MultiheadAttention(5, 2), "divisible")
+T.expr("MHA sizes", AssertionError, lambda t: t.nn.MultiheadAttention(5, 2), "divisible", "5 and 2")
 T.expr("MHA input", AssertionError, lambda t: mha(t, t.ones(3, 2, 5)), "4", "5")
 T.expr("MHA key", AssertionError, lambda t: mha(t, t.ones(3, 2, 4), t.ones(5, 2, 4)), "3", "5")
 T.expr("MHA mask", R, lambda t: mha(t, t.ones(3, 2, 4), mask=t.zeros(2, 2)), "[2, 2]", "(3, 3)")

@@ -9,7 +9,7 @@ R, V, IX, TY = RuntimeError, ValueError, IndexError, TypeError
 
 # ---- one shape against another ------------------------------------------------------------------
 T.expr("matmul", R, lambda t: t.ones(2, 3) @ t.ones(4, 5), "2x3 and 4x5")
-T.expr("mm of a vector", R, lambda t: t.mm(t.ones(3), t.ones(3, 3)), "matri")
+T.expr("mm of a vector", R, lambda t: t.mm(t.ones(3), t.ones(3, 3)), "matri", "1-D")
 T.expr("mv", R, lambda t: t.mv(t.ones(2, 3), t.ones(4)), "3", "4")
 T.expr("dot", R, lambda t: t.dot(t.ones(3), t.ones(4)), "3", "4")
 T.expr("bmm", R, lambda t: t.bmm(t.ones(2, 3, 4), t.ones(2, 5, 6)), "4", "5")
@@ -71,15 +71,17 @@ T.expr("sort dim", IX, lambda t: t.ones(3).sort(dim=1), "[-1, 0]", "1")
 T.expr("index", IX, lambda t: t.ones(3)[3], "3", "size 3")
 T.expr("too many indices", IX, lambda t: t.ones(3)[0, 0], "1")
 T.expr("index tensor", IX, lambda t: t.ones(3)[t.tensor([0, 5])], "5", "size 3")
-T.expr("float index", IX, lambda t: t.ones(3)[t.tensor([0.5])], "long")
+T.expr("float index", IX, lambda t: t.ones(3)[t.tensor([0.5])], "long", "float32")
 T.expr("mask", IX, lambda t: t.ones(3)[t.ones(4) > 0], "[4]", "[3]")
 T.expr("indices of two sizes", IX, lambda t: t.ones(3, 3)[[0, 1], [0, 1, 2]], "2", "3", "broadcast")
-T.expr("negative step", V, lambda t: t.ones(3)[::-1], "step")
+T.expr("negative step", V, lambda t: t.ones(3)[::-1], "step", "-1")
 T.expr("index_select", (R, IX), lambda t: t.ones(3).index_select(0, t.tensor([3])), "0 to 2", "3")
-T.expr("index_select by floats", R, lambda t: t.ones(3).index_select(0, t.ones(1)), "int")
+T.expr(
+    "index_select by floats", R, lambda t: t.ones(3).index_select(0, t.ones(1)), "int64", "float32"
+)
 T.expr("gather", R, lambda t: t.ones(3).gather(0, t.tensor([3])), "3", "out of bounds")
 T.expr("gather ranks", R, lambda t: t.ones(3).gather(0, t.tensor([[0]])), "same number of dim")
-T.expr("gather by floats", R, lambda t: t.ones(3).gather(0, t.ones(1)), "int64")
+T.expr("gather by floats", R, lambda t: t.ones(3).gather(0, t.ones(1)), "int64", "float32")
 T.expr(
     "scatter",
     R,

