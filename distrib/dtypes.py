@@ -204,9 +204,8 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
 
 def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether a result of one dtype may be written to another: category never falls."""
-    if from_.category > to.category:
-        return False
-    return not (from_.category == INTEGER == to.category and from_.is_signed and not to.is_signed)
+    lower: bool = from_.category <= to.category
+    return lower
 
 
 # ---- limits --------------------------------------------------------------------------------------
@@ -227,7 +226,7 @@ class finfo:
         f = _builtin_float
         self.eps, self.max, self.min = f(info.eps), f(info.max), f(info.min)
         self.tiny = self.smallest_normal = f(info.smallest_normal)
-        self.resolution = f(info.resolution)
+        self.resolution = 10.0 ** -int(info.precision)
 
     def __repr__(self) -> str:
         return (

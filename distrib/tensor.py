@@ -478,14 +478,15 @@ def check_dim(dim: int, ndim: int) -> int:
 
 def element_strides(a: Array) -> tuple[int, ...]:
     """Strides counted in elements, as PyTorch would have them for the same memory."""
-    k = a.dtype.itemsize
-    if a.size == 0 or a.flags.c_contiguous:
-        out, step = [], 1
-        for n in a.shape[::-1]:
-            out.append(step)
-            step *= max(n, 1)
-        return tuple(out[::-1])
-    return tuple(s // k for s in a.strides)
+    k, strides = a.dtype.itemsize, a.strides
+    if 0 not in strides:
+        return tuple(s // k for s in strides)
+    out: list[int] = []
+    step = 1
+    for n, s in zip(a.shape[::-1], strides[::-1]):  # NumPy writes 0 where PyTorch goes on counting
+        out.append(s // k if s or (n > 1 and a.size) else step)
+        step = out[-1] * max(n, 1) if out[-1] else step
+    return tuple(out[::-1])
 
 
 W.update(wrap=wrap, cell_of=cell_of, forget=forget, xp_of=xp_of, register_view=register_view)

@@ -164,6 +164,8 @@ def inplace(
 
 def _same(op: Any, x: Any, a: Any) -> Any:
     """An argument in the dtype that the operation is computed in."""
+    if op.name == "sub":
+        W["refuse_bool"]((x,))
     if not isinstance(x, Tensor):
         return x
     if op.rule in ("promote", "float") and x._a.dtype != a.dtype:

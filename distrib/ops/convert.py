@@ -10,6 +10,7 @@ from .. import dtypes
 from ..devices import device, device_of, move, resolve, xp_of
 from ..tensor import Tensor
 from .core import cast
+from .promote import result_raw
 from .layout import clone, in_format, preserve_format
 from .registry import attach, method, operator, publish
 
@@ -160,6 +161,11 @@ def is_complex(input: Tensor) -> bool:
     return input.is_complex()
 
 
+def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
+    """The dtype that an operation on two tensors or numbers gives."""
+    return dtypes.OF[result_raw([tensor1, tensor2])]
+
+
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero."""
     if input.numel() != 1:
@@ -240,5 +246,5 @@ def _dlpack_device(self: Tensor) -> Any:
     return self._a.__dlpack_device__()
 
 
-__all__ = ["detach", "is_complex", "is_floating_point", "is_nonzero"]
+__all__ = ["detach", "is_complex", "is_floating_point", "is_nonzero", "result_type"]
 publish(globals())

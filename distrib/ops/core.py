@@ -33,6 +33,13 @@ def _to_integer(x: Any, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
+def _kept_order(x: Any) -> str:
+    """A copy lies in memory as what is copied, unless elements share memory there."""
+    if 0 in x.strides and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape)):
+        return "C"
+    return "K"
+
+
 cast: Any = operator(
     "cast", lambda x, *, dtype: _cast(x, dtype), (lambda g, x_dtype: cast(g, dtype=x_dtype),),
     cast=True, method=False, grad_name="ToCopyBackward0",
@@ -40,7 +47,7 @@ cast: Any = operator(
     ref=lambda x, dtype: x.astype(dtype),
 )  # fmt: skip
 clone_ = operator(
-    "clone", lambda input: input.copy(order="K"), (lambda g: g,), method=False,
+    "clone", lambda input: input.copy(order=_kept_order(input)), (lambda g: g,), method=False,
     samples=lambda: [((np.arange(6.0).reshape(2, 3),), {})], ref=lambda input: input.copy(),
 )  # fmt: skip
 alias = operator(

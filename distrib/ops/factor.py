@@ -22,14 +22,13 @@ from .decompose import (
     inverse_,
     matrices,
     mh,
-    outer_scale,
     run,
 )  # fmt: skip
 from .join import join, narrow_
 from .reduce import sum
 from .registry import operator, publish
 from .samples import spread
-from .shape import permute_, unsqueeze
+from .shape import unsqueeze
 
 xp: Any = None  # bound per array type
 

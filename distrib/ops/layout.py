@@ -8,7 +8,7 @@ import numpy as np
 
 from ..devices import device_of, xp_of
 from ..errors import ShapeError
-from ..tensor import Tensor
+from ..tensor import Tensor, chain_of
 from .core import clone_
 from .registry import attach, method, operator, publish
 from .shape import _method_inplace
@@ -248,6 +248,21 @@ class UntypedStorage:
 def untyped_storage(self: Tensor) -> UntypedStorage:
     """The memory behind this tensor, shared with its views."""
     return UntypedStorage(root_of(self._a))
+
+
+@method()
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether both are the same elements of the same memory."""
+    same = data_ptr(self) == data_ptr(tensor) and self._a.shape == tensor._a.shape
+    return same and self.stride() == tensor.stride()
+
+
+@method("_is_view")
+def _is_view(self: Tensor) -> bool:
+    return self._view is not None
+
+
+attach("_base", property(lambda t: None if t._view is None else chain_of(t)[0]))
 
 
 @method()

@@ -81,6 +81,15 @@ def not_tensors(op: Op, args: Any) -> TypeError:
     raise AssertionError("all arguments are tensors")
 
 
+def refuse_bool(values: Any) -> None:
+    """RuntimeError where a difference with a bool is wanted."""
+    if any(type(a) is bool or (isinstance(a, Tensor) and a._a.dtype.kind == "b") for a in values):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert "
+            "a mask, use the `~` or `logical_not()` operator instead."
+        )
+
+
 def promoted(op: Op, args: Any, attrs: Any) -> Any:
     """Cast the arguments to one dtype by recorded casts, then call the operator."""
     taking = set(op.promote)
@@ -97,6 +106,8 @@ def promoted(op: Op, args: Any, attrs: Any) -> Any:
     if not any(isinstance(a, Tensor) for a in args):
         raise not_tensor(op, args[0], 0)
     like = next((a for a in args if isinstance(a, Tensor)), None)
+    if op.name in ("sub", "rsub"):
+        refuse_bool(values)
     d = result_raw(values)
     if op.rule == "float" and OF[d].category < FLOAT:
         d = dtypes.default_raw()
@@ -139,4 +150,4 @@ def lowered(op: Op, args: Any, attrs: Any) -> Any:
     return lower(op.call(*up, **attrs), d)
 
 
-W.update(promoted=promoted, not_tensors=not_tensors, lowered=lowered)
+W.update(refuse_bool=refuse_bool, promoted=promoted, not_tensors=not_tensors, lowered=lowered)

@@ -134,7 +134,8 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
         fill.bernoulli(a, float(p), choose(generator))
     else:
         fill.bernoulli_each(a, input._a, choose(generator))
-    return finish(a, None, False, out)
+    made = finish(a, None, False, out)
+    return made + input * 0 if out is None and input._n is not None else made
 
 
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None, out: Any = None) -> Tensor:

@@ -15,10 +15,13 @@ from ..errors import ShapeError
 from ..tensor import Tensor
 from .join import cat, stack
 from .linalg import linear
+from .native import fast, fits, has
 from .registry import composite, publish
 from .shape import _a
 
 xp: Any = None  # bound per array type
+lstm_layer_generic: Any = None  # the NumPy forms, bound beside the compiled ones
+gru_layer_generic: Any = None
 
 
 def _sigmoid(x: Any) -> Any:
@@ -62,12 +65,27 @@ def _lstm(x: Any, h: Any, c: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_
     return out, h.copy(), c.copy(), gates, cells, tanhs
 
 
+def _lstm_cpu(
+    x: Any, h: Any, c: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, w_hr: Any = None, *, reverse: bool = False
+) -> Any:  # fmt: skip
+    if w_hr is not None or not has("lstm_layer") or not fits(x, h, c, w_ih, w_hh, b_ih, b_hh):
+        return lstm_layer_generic(x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, reverse=reverse)
+    gates = _projected(x, w_ih, None if b_ih is None else b_ih + b_hh)
+    out, cells, gates = fast.lstm_layer(gates, w_hh, h, c, reverse)
+    last = 0 if reverse else -1
+    return out, out[last].copy(), cells[last].copy(), gates, cells, None
+
+
 def _lstm_backward(
     g: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, w_hr: Any, output: Any, gates: Any, cells: Any,
     tanhs: Any, reverse: bool, want: Any,
 ) -> Any:  # fmt: skip
     gy, gh, gc = g
     n, size = x.shape[0], w_hh.shape[0] // 4
+    if tanhs is None:  # the compiled form
+        d_gates, dh, dc = fast.lstm_layer_grad(gy, gh, gc, gates, cells, c0, w_hh, reverse)
+        order = list(_steps(n, reverse))
+        return (*_shared(d_gates, x, h0, w_ih, output, order, b_ih, want, (dh, dc)), None)
     dh = xp.zeros_like(h0) if gh is None else gh.copy()
     dc = xp.zeros_like(c0) if gc is None else gc.copy()
     d_gates, d_hr = xp.empty_like(gates), None
@@ -129,7 +147,7 @@ lstm_layer = composite(
         x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, reverse),
     lambda g, x, h, c, w_ih, w_hh, b_ih, w_hr, output, gates, cells, tanhs, reverse, want: _lstm_backward(
         g, x, h, c, w_ih, w_hh, b_ih, w_hr, output, gates, cells, tanhs, reverse, want),
-    outputs=("output", "hn", "cn"), keeps=("gates", "cells", "tanhs"), rule="math", method=False,
+    cpu=_lstm_cpu, outputs=("output", "hn", "cn"), keeps=("gates", "cells", "tanhs"), rule="math", method=False,
     grad_name="LstmBackward0", onnx="LSTM",
     samples=lambda: [((_a(3, 2, 3) * 0.3, _a(2, 2) * 0.3, _a(2, 2) * 0.5, _a(8, 3) * 0.2, _a(8, 2) * 0.2, _a(8) * 0.1,
                        _a(8) * 0.2), {"reverse": True})],
@@ -155,14 +173,24 @@ def _gru(x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, reverse: bo
     return out, h.copy(), gates, news
 
 
+def _gru_cpu(x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, *, reverse: bool = False) -> Any:
+    if not has("gru_layer") or not fits(x, h, w_ih, w_hh, b_ih, b_hh):
+        return gru_layer_generic(x, h, w_ih, w_hh, b_ih, b_hh, reverse=reverse)
+    out, saved = fast.gru_layer(_projected(x, w_ih, b_ih), w_hh, b_hh, h, reverse)
+    return out, out[0 if reverse else -1].copy(), saved, None
+
+
 def _gru_backward(
     g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, output: Any, gates: Any, news: Any, reverse: bool, want: Any
 ) -> Any:
     gy, gh = g
     n, size = x.shape[0], h0.shape[1]
+    order = list(_steps(n, reverse))
+    if news is None:  # the compiled form
+        d_in, d_rec, dh = fast.gru_layer_grad(gy, gh, gates, output, h0, w_hh, reverse)
+        return _gru_sums(d_in, d_rec, dh, x, h0, w_ih, output, order, b_ih, want)
     dh = xp.zeros_like(h0) if gh is None else gh.copy()
     d_in, d_rec = xp.empty_like(gates), xp.empty_like(gates)
-    order = list(_steps(n, reverse))
     for k in range(n - 1, -1, -1):
         t = order[k]
         before = h0 if k == 0 else output[order[k - 1]]
@@ -176,6 +204,11 @@ def _gru_backward(
         d_rec[t] = d_in[t]
         d_rec[t, :, 2 * size :] = d_new * r
         dh = dh * z + xp.matmul(d_rec[t], w_hh)
+    return _gru_sums(d_in, d_rec, dh, x, h0, w_ih, output, order, b_ih, want)
+
+
+def _gru_sums(d_in: Any, d_rec: Any, dh: Any, x: Any, h0: Any, w_ih: Any, output: Any, order: Any, b_ih: Any, want: Any) -> Any:
+    """Gradients of the weights: the new gate's recurrent part has one of its own."""
     gx, dh, gw_ih, _, gb_ih, _ = _shared(d_in, x, h0, w_ih, output, order, b_ih, want, (dh,))
     _, _, _, gw_hh, _, gb_hh = _shared(d_rec, x, h0, w_ih, output, order, b_ih, (False,), (None,))
     return gx, dh, gw_ih, gw_hh, gb_ih, gb_hh
@@ -199,7 +232,7 @@ gru_layer = composite(
     lambda x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse=False: _gru(x, h, w_ih, w_hh, b_ih, b_hh, reverse),
     lambda g, x, h, w_ih, w_hh, b_ih, output, gates, news, reverse, want: _gru_backward(
         g, x, h, w_ih, w_hh, b_ih, output, gates, news, reverse, want),
-    outputs=("output", "hn"), keeps=("gates", "news"), rule="math", method=False, grad_name="GruBackward0", onnx="GRU",
+    cpu=_gru_cpu, outputs=("output", "hn"), keeps=("gates", "news"), rule="math", method=False, grad_name="GruBackward0", onnx="GRU",
     samples=lambda: [((_a(3, 2, 3) * 0.3, _a(2, 2) * 0.3, _a(6, 3) * 0.2, _a(6, 2) * 0.2, _a(6) * 0.1, _a(6) * 0.2), {})],
 )  # fmt: skip
 

@@ -51,7 +51,8 @@ def outcome(case, m):
         warnings.simplefilter("ignore")
         try:
             return "value", flat(case(m))
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as e:
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError,
+                BufferError) as e:
             return "error", e
 
 

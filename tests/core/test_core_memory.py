@@ -237,7 +237,7 @@ def dlpack(m):
     y[0, 0] = 9
     a = np.from_dlpack(x)
     z = m.from_dlpack(np.arange(3))
-    return x, y.data_ptr() == x.data_ptr(), a.shape, z, tuple(x.__dlpack_device__())
+    return x, y.data_ptr() == x.data_ptr(), a.shape, z, [int(i) for i in x.__dlpack_device__()]
 
 
 @case
