@@ -226,7 +226,7 @@ class finfo:
         f = _builtin_float
         self.eps, self.max, self.min = f(info.eps), f(info.max), f(info.min)
         self.tiny = self.smallest_normal = f(info.smallest_normal)
-        self.resolution = 10.0 ** -int(info.precision)
+        self.resolution = 10.0 ** -_builtin_int(info.precision)
 
     def __repr__(self) -> str:
         return (

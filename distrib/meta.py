@@ -48,6 +48,9 @@ class MetaArray:
     def __len__(self) -> int:
         return len(self.p)
 
+    def __bool__(self) -> bool:
+        raise RuntimeError("a meta tensor has no values that could be true")
+
     def __getitem__(self, key: Any) -> MetaArray:
         keys = key if type(key) is tuple else (key,)
         if any(isinstance(k, (MetaArray, np.ndarray, list)) for k in keys):
@@ -88,11 +91,11 @@ class MetaArray:
 
     def astype(self, dtype: Any, copy: bool = True, order: str = "K") -> MetaArray:
         """Another dtype."""
-        return MetaArray(self.shape, dtype)
+        return _laid_out(self.shape, dtype, self.p if order == "K" else None)
 
     def copy(self, order: str = "C") -> MetaArray:
         """Fresh memory of the same shape."""
-        return MetaArray(self.shape, self.dtype)
+        return _laid_out(self.shape, self.dtype, self.p if order == "K" else None)
 
     def ravel(self) -> MetaArray:
         """One dimension."""
@@ -109,6 +112,14 @@ class MetaArray:
             raise AttributeError(name)
         fn = getattr(meta_xp, name)
         return lambda *args, **kwargs: fn(self, *args, **kwargs)
+
+
+def _laid_out(shape: Any, dtype: Any, like: Any) -> MetaArray:
+    """A fresh array whose dimensions lie in memory in the order of another's, as NumPy's order K."""
+    if like is None or like.shape != tuple(shape) or like.flags.c_contiguous or 0 in like.strides:
+        return MetaArray(shape, dtype)
+    order = sorted(range(like.ndim), key=lambda i: -abs(like.strides[i]))
+    return MetaArray([shape[i] for i in order], dtype).transpose(np.argsort(order).tolist())
 
 
 def _dtype_like(x: Any) -> Any:
@@ -142,7 +153,11 @@ class _Ufunc:
             probe = self.ufunc(*scalars) if dtype is None else self.ufunc(*scalars, dtype=dtype)
         if isinstance(probe, tuple):
             return tuple(MetaArray(shape, p.dtype) for p in probe)
-        return out if out is not None else MetaArray(shape, probe.dtype)
+        if out is not None:
+            return out
+        like = [a.p for a in args if isinstance(a, MetaArray) and a.ndim]
+        same = like and all(p.strides == like[0].strides for p in like)
+        return _laid_out(shape, probe.dtype, like[0] if same else None)
 
     def reduce(self, x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False,
                **_: Any) -> Any:  # fmt: skip

@@ -67,10 +67,6 @@ class _Formatter:
         with np.errstate(all="ignore"):
             finite = flat[np.isfinite(flat) & (flat != 0)].astype("f8")
         if finite.size == 0:
-            if flat.size and not np.isfinite(flat).all():
-                self.width = max(len(self._one(v)) for v in flat.tolist())
-            if options.sci_mode is not None:
-                self.sci = options.sci_mode
             return
         size = np.abs(finite)
         low, high = float(size.min()), float(size.max())
@@ -86,10 +82,6 @@ class _Formatter:
         elif self.int_mode:
             texts = [f"{v:.0f}" for v in finite.tolist()]
             self.width = max(self.width, max(map(len, texts)) + 1)
-            if not np.isfinite(flat).all():
-                self.width = max(
-                    self.width, *(len(self._one(v)) for v in flat[~np.isfinite(flat)].tolist())
-                )
             return
         else:
             texts = [f"{v:.{options.precision}f}" for v in finite.tolist()]

@@ -12,7 +12,7 @@ from . import stats  # isort: skip
 from . import scan  # isort: skip
 from . import conv, pool, pad, norm  # isort: skip
 from . import random, embed  # isort: skip
-from . import softmax, activation, loss, rnn, attention  # isort: skip
+from . import softmax, activation, loss, rnn, sdpa, attention  # isort: skip
 from . import resize, adaptive, unfold, sample  # isort: skip
 from . import distance, moreloss, ctc  # isort: skip
 from . import sort  # isort: skip

@@ -217,7 +217,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(pick(range(input.numel()), r))
     if not rows:
-        result: Tensor = input.new_empty((0, r) if r else (0,))
+        result: Tensor = input[:0].reshape((0, 1)).expand((0, r)) if r else input[:0]
         return result
     made: Tensor = input[as_index(np.array(rows))]
     return made

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DTypeError, ShapeError
+from ..random import choose, fill
 from ..tensor import Tensor, wrap
-from .compare import where
 from .join import cat
 from .linalg import linear, matmul_
 from .random import dropout as drop
+from .random import dropout_scale
 from .registry import publish
+from .sdpa import attention, scale_of
 from .softmax import softmax
 
 
@@ -29,26 +31,15 @@ def scaled_dot_product_attention(
     if enable_gqa:
         ratio = query._a.shape[-3] // key._a.shape[-3]
         key, value = (x.repeat_interleave(ratio, -3) for x in (key, value))
-    factor = math.sqrt(1 / math.sqrt(query._a.shape[-1]) if scale is None else abs(scale))
-    q, k = query * factor, key * (factor if scale is None or scale >= 0 else -factor)
-    scores = matmul_(q, k.transpose(-2, -1))
-    if is_causal:
-        n, s = scores._a.shape[-2:]
-        attn_mask = wrap(np.tri(n, s, dtype="?"))
-    dead = None
-    if attn_mask is not None:
-        if attn_mask._a.dtype.kind == "b":
-            scores = where(attn_mask, scores, wrap(np.asarray(-np.inf, scores._a.dtype)))
-            if not is_causal and not bool(attn_mask._a.any(-1).all()):
-                dead = wrap(attn_mask._a.any(-1, keepdims=True))
-        else:
-            scores = scores + attn_mask
-    weights: Tensor = softmax(scores, -1)
-    if dead is not None:  # rows without a key attend to nothing
-        weights = where(dead, weights, wrap(np.zeros((), weights._a.dtype)))
-    if dropout_p > 0.0:
-        weights = drop(weights, dropout_p, True)
-    y: Tensor = matmul_(weights, value)
+    mask, drawn, keep = attn_mask, None, 1.0
+    if dropout_p > 0.0 and type(query._a) is np.ndarray:
+        lead = np.broadcast_shapes(*(tuple(x._a.shape[:-2]) for x in (query, key, value)))
+        bits = np.empty((*lead, query._a.shape[-2], key._a.shape[-2]), "?")
+        fill.bernoulli(bits, 1.0 - dropout_p, choose(None))
+        drawn, keep = wrap(bits), dropout_scale(dropout_p, query._a.dtype)
+    y: Tensor = attention(
+        query, key, value, mask, drawn, causal=bool(is_causal), scale=scale_of(query._a.shape[-1], scale), keep=keep
+    )
     return y
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
+from .arithmetic import conj
 from .native import fast, fits
 from .registry import operator, publish
 from .shape import _a
@@ -151,9 +152,9 @@ conv = operator(
     lambda input, weight, bias=None, *, stride, padding, dilation, groups: _conv_np(
         input, weight, bias, stride, padding, dilation, groups),
     (lambda g, weight, input_shape, stride, padding, dilation, groups: conv_input_grad(
-        g, weight, shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        g, conj(weight), shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
      lambda g, input, weight_shape, stride, padding, dilation, groups: conv_weight_grad(
-        g, input, shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        g, conj(input), shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
      lambda g: bias_sum(g)),
     "math", cpu=_conv_cpu, method=False, grad_name="ConvolutionBackward0", samples=_samples, ref=_loops, onnx="Conv",
 )  # fmt: skip
@@ -162,9 +163,9 @@ conv_input_grad: Any = operator(
     lambda grad, weight, *, shape, stride, padding, dilation, groups: _input_grad_np(
         grad, weight, shape, stride, padding, dilation, groups),
     (lambda h, weight, stride, padding, dilation, groups: conv(
-        h, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        h, conj(weight), None, stride=stride, padding=padding, dilation=dilation, groups=groups),
      lambda h, grad, weight_shape, stride, padding, dilation, groups: conv_weight_grad(
-        grad, h, shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+        conj(grad), h, shape=weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     "math", cpu=_input_grad_cpu, method=False, grad_name="ConvolutionBackward0",
     samples=lambda: [((_a(2, 6, 4, 3), _a(6, 2, 3, 2)), {**_OPTIONS, "shape": (2, 4, 7, 5)})],
     ref=lambda g, w, shape, **o: _by_basis(lambda x: _loops(x, w, **o), g, shape),
@@ -174,9 +175,9 @@ conv_weight_grad: Any = operator(
     lambda grad, input, *, shape, stride, padding, dilation, groups: _weight_grad_np(
         grad, input, shape, stride, padding, dilation, groups),
     (lambda h, input, stride, padding, dilation, groups: conv(
-        input, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        conj(input), h, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
      lambda h, grad, input_shape, stride, padding, dilation, groups: conv_input_grad(
-        grad, h, shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+        conj(grad), h, shape=input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     "math", cpu=_weight_grad_cpu, method=False, grad_name="ConvolutionBackward0",
     samples=lambda: [((_a(2, 6, 4, 3), _a(2, 4, 7, 5)), {**_OPTIONS, "shape": (6, 2, 3, 2)})],
     ref=lambda g, x, shape, **o: _by_basis(lambda w: _loops(x, w, **o), g, shape),

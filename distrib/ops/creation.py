@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..devices import default_changed, move, ndarray, resolve, xp_of
+from ..devices import MetaArray, default_changed, move, ndarray, resolve, xp_of
 from ..errors import ShapeError
 from ..tensor import Tensor, W, state, wrap
 from .layout import channels_last, channels_last_3d, preserve_format
@@ -54,35 +54,42 @@ def _raw(dtype: Any) -> Any:
     return dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype)
 
 
+def _maker(device: Any, make: Any) -> Any:
+    """What makes an array for a device: on meta nothing is allocated."""
+    if device is None and not default_changed():
+        return make
+    return MetaArray if resolve(device).type == "meta" else make
+
+
 def zeros(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
     shape = size if size and type(size[0]) is int and min(size) >= 0 else sizes(size)
-    a = _zeros(shape, dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype))
+    a = _maker(device, _zeros)(shape, dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype))
     return finish(a, device, requires_grad, out)
 
 
 def ones(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
          pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:  # fmt: skip
     """A tensor of ones."""
-    return finish(_ones(sizes(size), _raw(dtype)), device, requires_grad, out)
+    return finish(_maker(device, _ones)(sizes(size), _raw(dtype)), device, requires_grad, out)
 
 
 def empty(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
           names: Any = None) -> Tensor:  # fmt: skip
     """A tensor whose values are whatever the memory holds."""
-    shape = sizes(size)
-    a = _formatted_empty(shape, _raw(dtype), memory_format) if memory_format else _empty(shape, _raw(dtype))
+    shape, make = sizes(size), _maker(device, _empty)
+    a = _formatted_empty(make, shape, _raw(dtype), memory_format) if memory_format else make(shape, _raw(dtype))
     return finish(a, device, requires_grad, out)
 
 
-def _formatted_empty(shape: Any, raw: Any, fmt: Any) -> Any:
+def _formatted_empty(make: Any, shape: Any, raw: Any, fmt: Any) -> Any:
     if fmt is channels_last and len(shape) == 4:
-        return _empty([shape[i] for i in (0, 2, 3, 1)], raw).transpose(0, 3, 1, 2)
+        return make([shape[i] for i in (0, 2, 3, 1)], raw).transpose(0, 3, 1, 2)
     if fmt is channels_last_3d and len(shape) == 5:
-        return _empty([shape[i] for i in (0, 2, 3, 4, 1)], raw).transpose(0, 4, 1, 2, 3)
-    return _empty(shape, raw)
+        return make([shape[i] for i in (0, 2, 3, 4, 1)], raw).transpose(0, 4, 1, 2, 3)
+    return make(shape, raw)
 
 
 def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None,
@@ -90,7 +97,9 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
     """A tensor of one value; its dtype follows from the value unless given."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     raw = _raw_of_value(value) if dtype is None else dtypes.raw_of(dtype)
-    return finish(_full(sizes((size,)), value, raw), device, requires_grad, out)
+    shape = sizes((size,))
+    a = MetaArray(shape, raw) if _maker(device, None) is MetaArray else _full(shape, value, raw)
+    return finish(a, device, requires_grad, out)
 
 
 def _raw_of_value(value: Any) -> Any:

@@ -252,7 +252,8 @@ def hermitian(x: Any, half: str) -> Any:
         if half == "lower"
         else xp.triu(xp.ones(x.shape[-2:], "?"))
     )
-    return xp.where(keep, x, turned)
+    y = xp.where(keep, x, turned)
+    return y if x.dtype.kind != "c" else xp.where(xp.eye(x.shape[-1], dtype="?"), xp.real(y), y)
 
 
 def _cholesky(x: Any, half: str) -> Any:
@@ -263,9 +264,8 @@ def _cholesky(x: Any, half: str) -> Any:
 def _cholesky_grad(g: Any, y: Any) -> Any:
     b = inverse_(y)
     phi = tril(mh(y) @ g, diagonal=0)
-    phi = phi - diag_matrix(diag_of(phi)) / 2
-    s = mh(b) @ phi @ b
-    return (s + mh(s)) / 2
+    phi = (phi + mh(tril(phi, diagonal=-1))) / 2
+    return mh(b) @ phi @ b
 
 
 cholesky_ = operator(

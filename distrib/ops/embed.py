@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import xp_of
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, wrap
 from .native import fast, fits, has
@@ -112,6 +113,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if a.size == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    if tensor.is_meta and num_classes >= 0:
+        return wrap((a[..., None] == xp_of(a).arange(num_classes)).astype("i8"))
     if a.size and int(a.min()) < 0:
         raise RuntimeError(f"Class values must be non-negative. Got {int(a.min())}")
     n = int(a.max()) + 1 if num_classes == -1 else num_classes

@@ -267,7 +267,9 @@ def _lu_pivots_of(xp: Any, x: Any) -> Any:
     perm = xp.broadcast_to(xp.arange(m), (a.shape[0], m)).copy()
     pivots, info = xp.zeros((a.shape[0], k), "i4"), xp.zeros((a.shape[0],), "i4")
     for j in range(k):
-        p = xp.argmax(xp.abs(a[:, j:, j]), -1) + j
+        c = a[:, j:, j]
+        size = xp.abs(c.real) + xp.abs(c.imag) if c.dtype.kind == "c" else xp.abs(c)
+        p = xp.argmax(size, -1) + j
         pivots[:, j] = p + 1
         a[batch, p], a[:, j] = a[:, j].copy(), a[batch, p].copy()
         perm[batch, p], perm[:, j] = perm[:, j].copy(), perm[batch, p].copy()

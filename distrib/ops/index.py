@@ -406,6 +406,8 @@ inplace_of(masked_scatter)
 @method()
 def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
     """Where elements are not zero: a row of coordinates each, or a tuple of vectors."""
+    if input.is_meta:
+        raise NotImplementedError("nonzero(): a meta tensor has no values that could be zero")
     found = input._a.nonzero() if input._a.ndim else xp_of(input._a).atleast_1d(input._a).nonzero()
     if as_tuple:
         return tuple(as_index(f) for f in found)

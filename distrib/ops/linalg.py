@@ -330,6 +330,8 @@ def linear_formula(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def _linear_backward(g: Any, input: Any, weight: Any, want: Any, bias_shape: Any) -> Any:
     gi = gw = gb = None
+    if g.dtype.kind == "c":
+        input, weight = xp.conj(input), xp.conj(weight)
     if want[0]:
         gi = xp.matmul(g, weight) if weight.ndim == 2 else g[..., None] * weight
     flat = g if g.ndim == 2 else g.reshape(-1, g.shape[-1]) if weight.ndim == 2 else g.reshape(-1)

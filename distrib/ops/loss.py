@@ -166,7 +166,7 @@ def _weights(weight: Any, rows: Tensor, target: Tensor, classes: int, ignore_ind
     """The weight of each row, zero where it is ignored; None if all are one."""
     keep = target._a != ignore_index
     if weight is None:
-        return None if keep.all() else wrap(keep.astype(rows._a.dtype))
+        return None if target.is_meta or keep.all() else wrap(keep.astype(rows._a.dtype))
     if weight._a.ndim != 1 or weight.numel() != classes:
         raise ShapeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: {list(weight._a.shape)}")
     w = weight._a[np.where(keep, target._a, 0)] * keep

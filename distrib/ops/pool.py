@@ -252,7 +252,10 @@ def _avg(x: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, include: bo
     y = xp.zeros((*x.shape[:2], *out), x.dtype)
     for tap in np.ndindex(*kernel):
         y += framed[(slice(None), slice(None), *_tap_slices(tap, out, stride, ones))]
-    y /= xp.asarray(_counts(x.shape[2:], out, kernel, stride, padding, include, divisor), x.dtype)
+    counts = xp.asarray(_counts(x.shape[2:], out, kernel, stride, padding, include, divisor), x.dtype)
+    if x.dtype.kind in "iu":
+        return xp.trunc(y / counts).astype(x.dtype)
+    y /= counts
     return y
 
 

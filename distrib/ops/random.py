@@ -244,6 +244,12 @@ def _check_p(p: float, name: str = "dropout") -> None:
         raise ValueError(f"{name} probability has to be between 0 and 1, but got {p}")
 
 
+def dropout_scale(p: float, raw: Any) -> float:
+    """What the elements that stay are multiplied with, rounded as PyTorch rounds it."""
+    kind = raw if raw.kind == "f" else dtypes.F4
+    return float(kind.type(1.0) / kind.type(1.0 - p))
+
+
 def _drop(input: Tensor, p: float, shape: Any) -> Tensor:
     """Zero elements with probability p and scale the others; the mask is drawn in memory order."""
     if type(input._a) is not ndarray:
@@ -257,9 +263,7 @@ def _drop(input: Tensor, p: float, shape: Any) -> Tensor:
     else:
         mask = np.empty(shape, "?")
     fill.bernoulli(mask, 1.0 - p, choose(None))
-    kind = input._a.dtype if input._a.dtype.kind == "f" else dtypes.F4
-    scale = float(kind.type(1.0) / kind.type(1.0 - p))
-    y: Tensor = masked_scale(input, wrap(mask), scale=scale)
+    y: Tensor = masked_scale(input, wrap(mask), scale=dropout_scale(p, input._a.dtype))
     return y
 
 

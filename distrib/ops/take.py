@@ -120,7 +120,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """A copy with slices of source written where a vector of indices points."""
     d = _slices(input, dim, index, source, "index_copy")
     if input._a.ndim == 0:
-        result: Tensor = source.reshape(()) + input * 0
+        result: Tensor = source.reshape(()).clone()
+        result = result if input._n is None else result + input * 0
         return result
     made: Tensor = scatter_(input, _along(index, source, d), source, dim=d)
     return made

@@ -225,7 +225,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     if lead < 0 or any(w not in (1, h) for w, h in zip(want, have[lead:], strict=True)):
         raise ShapeError(f"size {{{list(want)}}} is not expandable to size {{{list(have)}}}.")
     dims = [*range(lead), *(lead + i for i, w in enumerate(want) if w == 1 and have[lead + i] != 1)]
-    made: Tensor = self.sum(dims, keepdim=True) if dims else self
+    x = self.long() if self._a.dtype.kind == "b" else self
+    made: Tensor = x.sum(dims, keepdim=True) if dims else x
     return made.reshape(want) if lead else made
 
 
