@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ class FunctionCtx:
         self.dirty: tuple[Any, ...] = ()
         self.materialize_grads = True
         self.needs_input_grad: tuple[bool, ...] = ()
-        self.node: Any = None
+        self.node: Any = None  # a weak reference, as the node holds this context
         self.is_tensor: list[bool] = []
         self.out_arrays: list[Any] = []
         self.cells: dict[int, Any] = {}
@@ -43,7 +44,7 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """The tensors that forward kept; RuntimeError if they were freed or written to since."""
-        n = self.node
+        n = None if self.node is None else self.node()
         if n is None:
             return self.to_save
         if n.saved is FREED:
@@ -60,10 +61,22 @@ class FunctionCtx:
                     f"operation: [{self.name()}] is at version {cell.version}; expected version {n.ver[i]} "
                     "instead."
                 )
-            out.append(t if kind == "in" else wrap(t[1], self.output_nodes[t[0]]))
+            out.append(t if kind == "in" else wrap(t[1], self._output_node(n, t[0])))
         return tuple(out)
 
     saved_variables = saved_tensors
+
+    def _output_node(self, n: Node, i: int) -> Any:
+        """The node of an output; made anew where the output has died."""
+        found = self.output_nodes.get(i)
+        if found is None:
+            return None
+        p = found()
+        if p is None:
+            _, shape, dt = self.out_arrays[i][0]
+            p = _pick(n, i, shape, dt, self.cells.get(i))
+            self.output_nodes[i] = weakref.ref(p)
+        return p
 
     def name(self) -> str:
         """The name of the node."""
@@ -116,7 +129,7 @@ class _Op:
             gs = [
                 x
                 if x is not None or not diff
-                else wrap(W["xp_of"](like).zeros(like.shape, like.dtype))
+                else wrap(like[0].zeros(like[1], like[2]))
                 for x, (like, diff) in zip(gs, ctx.out_arrays, strict=True)
             ]
         elif all(x is None for x in gs):
@@ -246,11 +259,14 @@ def _record(
     if not any(diff):
         return made
     n: Node = new(Node)
-    ctx.node, n.op = n, _Op(cls, ctx)
+    ctx.node, n.op = weakref.ref(n), _Op(cls, ctx)
     n.edges = tuple(t._n for t in tensors)
     n.attrs, n.cell, n.seq = None, None, next(SEQ)
     n.meta = {"ctx": ctx}
-    ctx.out_arrays = [(o._a, True) if isinstance(o, Tensor) else (None, False) for o in made]
+    ctx.out_arrays = [
+        ((W["xp_of"](o._a), o._a.shape, o._a.dtype), True) if isinstance(o, Tensor) else (None, False)
+        for o in made
+    ]
     index = {id(x): i for i, x in enumerate(outs) if isinstance(x, Tensor)}
     saved: list[Any] = []
     versions = []
@@ -272,6 +288,7 @@ def _record(
         versions.append(0 if t is None or t._c is None else t._c.version)
     n.saved, n.ver, n.op.frees = tuple(saved), versions, bool(saved)
     _attach(n, ctx, tensors, made, diff, dirty)
+    ctx.to_save = ctx.dirty = ctx.non_differentiable = ()  # outputs among them would be cycles
     return made
 
 
@@ -282,7 +299,7 @@ def _attach(
     if len(made) == 1:
         o = made[0]
         n.shape, n.dt, n.cell = o._a.shape, o._a.dtype, o._c
-        ctx.output_nodes[0] = n
+        ctx.output_nodes[0] = weakref.ref(n)
         if id(o) in dirty:
             written(o, n, next(i for i, t in enumerate(tensors) if t is o), o._c)
             return
@@ -297,14 +314,19 @@ def _attach(
         for i, o in enumerate(made):
             if not diff[i]:
                 continue
-            p: Node = new(Node)
-            p.op, p.edges, p.saved, p.attrs, p.ver = W["PICK"], (n,), (), i, None
-            p.shape, p.dt, p.cell, p.seq = o._a.shape, o._a.dtype, o._c, next(SEQ)
-            o._n = p
-            ctx.output_nodes[i] = p
+            o._n = p = _pick(n, i, o._a.shape, o._a.dtype, o._c)
+            ctx.output_nodes[i] = weakref.ref(p)
     for o in made:
         if isinstance(o, Tensor) and id(o) in dirty and o._c is not None:
             refresh(o, o._c)
+
+
+def _pick(n: Node, i: int, shape: Any, dt: Any, cell: Any) -> Node:
+    """The node of one output of several."""
+    p: Node = new(Node)
+    p.op, p.edges, p.saved, p.attrs, p.ver = W["PICK"], (n,), (), i, None
+    p.shape, p.dt, p.cell, p.seq = shape, dt, cell, next(SEQ)
+    return p
 
 
 def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -39,11 +39,11 @@ class CopySlices:
             for op, attrs in self.chain:
                 view = W["kernel"](op, view)(view, **attrs)
             inner = self.inner
-            inner.saved = n.saved
+            outside, inner.saved = inner.saved, n.saved
             try:
                 rest = list(inner.op.glue(array_type)(inner, view.copy()))
             finally:
-                inner.saved = FREED  # the outer node alone holds what was saved, and frees it
+                inner.saved = outside  # the outer node alone holds what was saved, and frees it
             first = rest.pop(self.place)
             if first is None:
                 view[...] = 0
@@ -58,11 +58,8 @@ class CopySlices:
         ops, view = W["ops"], g
         for op, attrs in self.chain:
             view = op.call(view, **attrs)
-        self.inner.saved = n.saved
-        try:
-            rest = list(recorded(self.inner.op, self.inner, view))
-        finally:
-            self.inner.saved = FREED
+        self.inner.saved = n.saved  # stays: the gradient's own graph may lead through the inner node
+        rest = list(recorded(self.inner.op, self.inner, view))
         first = rest.pop(self.place)
         patch = ops["mul"](view, -1.0) if first is None else ops["sub"](first, view)
         for i in range(len(self.chain) - 1, -1, -1):  # scatter: the gradient of the view chain
@@ -250,6 +247,7 @@ def written(t: Tensor, n: Node, place: int, cell: Any) -> None:
         base, chain = chain_of(t)
         c: Node = new(Node)
         c.op, c.saved, c.attrs, c.ver = CopySlices(n, chain, place), n.saved, None, None
+        n.saved = FREED
         c.edges = (base._n, *n.edges[:place], *n.edges[place + 1 :])
         c.shape, c.dt, c.seq, c.cell = base._a.shape, base._a.dtype, next(SEQ), cell
         before, base._n = base._n, c

@@ -6,7 +6,7 @@ from . import arithmetic  # isort: skip
 from . import pointwise  # isort: skip
 from . import bitwise  # isort: skip
 from . import complexes  # isort: skip
-from . import shape, layout, creation, ranges, join, arrange, convert, index, linalg, scatter, take  # isort: skip
+from . import shape, windows, layout, creation, ranges, join, arrange, convert, index, linalg, scatter, take  # isort: skip
 from . import reduce  # isort: skip
 from . import stats  # isort: skip
 from . import scan  # isort: skip

@@ -92,13 +92,13 @@ def _div_mode(call: Any, input: Any, other: Any, rounding_mode: Any) -> Any:
 
 div = elementwise(
     "div", lambda input, other: input / other,
-    (lambda g, other: g / cj(other), lambda g, other, y: -g * cj(y / other)), "float",
+    (lambda g, other: g / cj(other), lambda g, input, other: -g * cj(input / other / other)), "float",
     extra={"rounding_mode": None}, expand=_div_mode, into=lambda a, b: xp.divide(a, b, out=a),
     domain=(0.5, 2), ref=np.true_divide, onnx="Div",
 )  # fmt: skip
 rdiv = elementwise(
     "_rdiv", lambda input, other: other / input,
-    (lambda g, input, y: -g * cj(y / input), lambda g, input: g / cj(input)), "float", out=False,
+    (lambda g, input, other: -g * cj(other / input / input), lambda g, input: g / cj(input)), "float", out=False,
     inplace=False, domain=(0.5, 2), ref=lambda a, b: np.true_divide(b, a), grad_name="DivBackward0",
 )  # fmt: skip
 

@@ -121,7 +121,8 @@ def _padded(p: Tensor, size: int, padding: int, align: bool) -> Tensor:
     made: Tensor = p.clamp(0, size - 1)
     # the reference gives no gradient at the very border
     inside = (p._a > 0) & (p._a < size - 1)
-    return masked(made, wrap(inside)) + masked(made.detach(), wrap(~inside))  # type: ignore[no-any-return]
+    kept: Tensor = masked(made, wrap(inside)) + masked(made.detach(), wrap(~inside))
+    return kept
 
 
 def _reflected(p: Tensor, low: float, high: float) -> Tensor:
@@ -148,7 +149,9 @@ def _pick(flat: Tensor, places: Any, size: Any) -> Tensor:
         index = index * k + np.where(ok, a, 0).astype("i8")
     n, c = tuple(flat.shape)[:2]
     index = np.broadcast_to(index.reshape(n, 1, -1), (n, c, index.size // max(n, 1)))
-    return masked(flat.gather(2, wrap(np.ascontiguousarray(index))), wrap(inside.reshape(n, 1, -1)))  # type: ignore[no-any-return]
+    found = flat.gather(2, wrap(np.ascontiguousarray(index)))
+    made: Tensor = masked(found, wrap(inside.reshape(n, 1, -1)))
+    return made
 
 
 def _linear(flat: Tensor, places: Any, size: Any) -> Tensor:

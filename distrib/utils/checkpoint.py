@@ -88,8 +88,13 @@ def checkpoint(
     if use_reentrant and kwargs:
         raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
 
+    names = [k for k, v in kwargs.items() if isinstance(v, Tensor)]
+    rest = {k: v for k, v in kwargs.items() if k not in names}
+    count = len(args)
+    args = (*args, *(kwargs[k] for k in names))
+
     def run(*given: Any) -> Any:
-        return function(*given, **kwargs)
+        return function(*given[:count], **rest, **dict(zip(names, given[count:])))
 
     if not any(isinstance(a, Tensor) and a.requires_grad for a in args):
         return _of_parameters_only(run, args, preserve_rng_state)

@@ -37,7 +37,10 @@ def flat(value):
         value = value.detach()
         if kind == "torch.bfloat16":
             value = value.float()
-        return [kind, value.resolve_conj().numpy() if hasattr(value, "resolve_conj") else value.numpy()]
+        return [
+            kind,
+            value.resolve_conj().numpy() if hasattr(value, "resolve_conj") else value.numpy(),
+        ]
     if hasattr(value, "numel"):
         return [list(value)]
     if type(value).__name__ in ("dtype", "device", "memory_format", "layout"):
@@ -51,8 +54,15 @@ def outcome(case, m):
         warnings.simplefilter("ignore")
         try:
             return "value", flat(case(m))
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError,
-                BufferError) as e:
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            KeyError,
+            BufferError,
+        ) as e:
             return "error", e
 
 

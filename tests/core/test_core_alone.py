@@ -242,20 +242,16 @@ def test_a_seed_is_not_written_to():
     assert x.grad.tolist() == [30.0, 30.0]
 
 
-def test_grad_results_are_not_shared_with_each_other():
-    x, w = leaf(1.0), leaf(1.0)
-    a, b = d.autograd.grad((x + w).sum(), [x, w])
-    a.add_(1.0)
-    assert b.tolist() == [1.0]
-
-
 # ---- checkpoint ------------------------------------------------------------------------------------------
 def runs(f, *args, **kwargs):
     """Results and gradients, without and with checkpoint, from the same random state."""
     found = []
     for call in (f, lambda *a, **k: d.utils.checkpoint.checkpoint(f, *a, use_reentrant=False, **k)):
         d.manual_seed(3)
-        leaves = [a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, d.Tensor) else a for a in args]
+        leaves = [
+            a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, d.Tensor) else a
+            for a in args
+        ]
         out = call(*leaves, **kwargs)
         outs = out if isinstance(out, tuple) else (out,)
         after = d.rand(1).item()
@@ -324,7 +320,36 @@ def test_checkpoint_runs_the_function_twice_and_keeps_nothing():
 def test_checkpoint_with_grad_and_a_tensor_in_a_keyword():
     x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
     y = d.utils.checkpoint.checkpoint(lambda a, other: a * other, x, other=w, use_reentrant=False)
-    assert d.autograd.grad(y.sum(), [x, w])[0].tolist() == [3.0, 4.0]
+    found = d.autograd.grad(y.sum(), [x, w])
+    assert [g.tolist() for g in found] == [[3.0, 4.0], [1.0, 2.0]]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="checkpoint is a Function: grad() does not see leaves that it closes over"
+)
+def test_checkpoint_of_a_closure_in_grad():
+    w = leaf(3.0)
+    y = d.utils.checkpoint.checkpoint(lambda a: a * w, leaf(2.0), use_reentrant=False)
+    assert d.autograd.grad(y.sum(), w)[0].tolist() == [2.0]
+
+
+def test_a_saved_output_that_died_is_differentiated_twice():
+    class Two(d.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x.exp()
+            ctx.save_for_backward(y)
+            return y, x * 2
+
+        @staticmethod
+        def backward(ctx, g, h):
+            return (g + h) * ctx.saved_tensors[0]
+
+    x = leaf(1.0)
+    b = Two.apply(x)[1]
+    (g,) = d.autograd.grad(b.sum(), x, create_graph=True)
+    (h,) = d.autograd.grad(g.sum(), x)
+    assert d.allclose(h, x.exp())
 
 
 def test_checkpoint_sequential():

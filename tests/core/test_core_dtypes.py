@@ -10,9 +10,7 @@ import distrib
 
 torch = pytest.importorskip("torch")
 case = Cases()
-NAMES = (
-    "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()
-)
+NAMES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()
 UNSIGNED = ["uint16", "uint32", "uint64"]
 OPERATIONS = ["add", "mul", "div", "lt", "eq", "sub", "pow", "maximum", "floor_divide", "where"]
 
@@ -70,13 +68,17 @@ def test_promotion_of_all_pairs(f):
     assert not left
 
 
-@pytest.mark.xfail(strict=True, reason="there is no complex32: float16 with a weaker complex gives complex64")
+@pytest.mark.xfail(
+    strict=True, reason="there is no complex32: float16 with a weaker complex gives complex64"
+)
 def test_half_with_complex_numbers():
     x = operand(distrib, ("float16", (2,)))
     assert result(distrib, "mul", x, 1j) == "torch.complex32"
 
 
-@pytest.mark.xfail(strict=True, reason="NumPy computes powers and quotients of bools as int8; PyTorch refuses")
+@pytest.mark.xfail(
+    strict=True, reason="NumPy computes powers and quotients of bools as int8; PyTorch refuses"
+)
 @pytest.mark.parametrize("f", ["pow", "floor_divide"])
 def test_power_of_bools(f):
     x = operand(distrib, ("bool", (2,)))
@@ -132,7 +134,12 @@ def test_finfo(name):
 @pytest.mark.parametrize("name", ["uint8", "int8", "int16", "int32", "int64"])
 def test_iinfo(name):
     ours, theirs = (m.iinfo(getattr(m, name)) for m in (distrib, torch))
-    assert [ours.bits, ours.max, ours.min, ours.dtype] == [theirs.bits, theirs.max, theirs.min, theirs.dtype]
+    assert [ours.bits, ours.max, ours.min, ours.dtype] == [
+        theirs.bits,
+        theirs.max,
+        theirs.min,
+        theirs.dtype,
+    ]
     assert repr(ours) == repr(theirs)
 
 
@@ -203,13 +210,20 @@ def integer_arithmetic_wraps(m):
 
 @case
 def float_overflow_in_half(m):
-    return m.tensor([70000.0, -1e9, 65504.0]).half(), m.tensor([3e38, 1e39], dtype=m.float64).float()
+    return m.tensor([70000.0, -1e9, 65504.0]).half(), m.tensor(
+        [3e38, 1e39], dtype=m.float64
+    ).float()
 
 
 @case
 def complex_and_real(m):
     x = m.tensor([1.0, 2.0])
-    return x.to(m.complex64), x.double().cdouble(), m.tensor([1 + 2j, 3j]).real, m.tensor([1 + 2j]).imag
+    return (
+        x.to(m.complex64),
+        x.double().cdouble(),
+        m.tensor([1 + 2j, 3j]).real,
+        m.tensor([1 + 2j]).imag,
+    )
 
 
 @case
@@ -259,14 +273,37 @@ def default_dtype(m):
 def inferred_from_python(m):
     return [
         m.tensor(v)
-        for v in (1, 1.0, True, 1j, [1, 2.0], [True, 2], [], [[]], [1, 2j], np.float64(2), np.int8([1]))
+        for v in (
+            1,
+            1.0,
+            True,
+            1j,
+            [1, 2.0],
+            [True, 2],
+            [],
+            [[]],
+            [1, 2j],
+            np.float64(2),
+            np.int8([1]),
+        )
     ]
 
 
 @case
 def python_numbers_out(m):
-    x = m.tensor([1.5]).half(), m.tensor(3), m.tensor(True), m.tensor(1 + 2j), m.tensor(2.5).bfloat16()
-    return [(type(t.item()).__name__, t.item(), t.tolist()) for t in x], int(x[1]), float(x[0]), bool(x[2])
+    x = (
+        m.tensor([1.5]).half(),
+        m.tensor(3),
+        m.tensor(True),
+        m.tensor(1 + 2j),
+        m.tensor(2.5).bfloat16(),
+    )
+    return (
+        [(type(t.item()).__name__, t.item(), t.tolist()) for t in x],
+        int(x[1]),
+        float(x[0]),
+        bool(x[2]),
+    )
 
 
 @case
@@ -286,4 +323,7 @@ def test_same(case):
 
 
 def test_every_case_of_conversion_works_here():
-    assert all(outcome(c, distrib)[0] == ("error" if n.endswith("_is_error") else "value") for n, c in case.items())
+    assert all(
+        outcome(c, distrib)[0] == ("error" if n.endswith("_is_error") else "value")
+        for n, c in case.items()
+    )

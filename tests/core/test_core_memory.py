@@ -121,7 +121,12 @@ def channels_last_of_a_matrix_is_error(m):
 @case
 def strides_of_sizes_of_one_and_zero(m):
     return [
-        (m.zeros(*s).stride(), m.zeros(*s).t().stride(), m.zeros(*s)[:0].stride(), m.zeros(*s)[:, :1].stride())
+        (
+            m.zeros(*s).stride(),
+            m.zeros(*s).t().stride(),
+            m.zeros(*s)[:0].stride(),
+            m.zeros(*s)[:, :1].stride(),
+        )
         for s in ((1, 3), (3, 1), (1, 1))
     ], [m.zeros(*s).stride() for s in ((0, 3), (3, 0), (2, 0, 3))]
 
@@ -129,7 +134,15 @@ def strides_of_sizes_of_one_and_zero(m):
 @case
 def zero_dimensional(m):
     x = m.tensor(3.0)
-    return x.stride(), x.is_contiguous(), tuple(x.shape), x.numel(), x.unsqueeze(0).stride(), x.view(1, 1), x[None]
+    return (
+        x.stride(),
+        x.is_contiguous(),
+        tuple(x.shape),
+        x.numel(),
+        x.unsqueeze(0).stride(),
+        x.view(1, 1),
+        x[None],
+    )
 
 
 @case
@@ -140,7 +153,13 @@ def from_numpy_shares(m):
     x[1, 1] = 9
     t = m.from_numpy(a.T)
     t[2, 0] = -1
-    return x, t.stride(), a.copy(), m.as_tensor(a).data_ptr() == x.data_ptr(), m.tensor(a).data_ptr() == x.data_ptr()
+    return (
+        x,
+        t.stride(),
+        a.copy(),
+        m.as_tensor(a).data_ptr() == x.data_ptr(),
+        m.tensor(a).data_ptr() == x.data_ptr(),
+    )
 
 
 @case
@@ -170,7 +189,12 @@ def numpy_of_recorded_is_error(m):
 @case
 def asarray_forms(m):
     a = np.arange(4, dtype="i2")
-    return m.asarray(a), m.as_tensor(a, dtype=m.float32), m.as_tensor([1, 2]), m.tensor(m.ones(2).numpy())
+    return (
+        m.asarray(a),
+        m.as_tensor(a, dtype=m.float32),
+        m.as_tensor([1, 2]),
+        m.tensor(m.ones(2).numpy()),
+    )
 
 
 @case
@@ -214,7 +238,10 @@ def deepcopy_of_result_is_error(m):
 @case
 def pickled(m):
     x = leaf(m, 2, 3)
-    made = [pickle.loads(pickle.dumps(v)) for v in (x, x.detach()[1:], m.tensor(3), m.ones(2).bfloat16())]
+    made = [
+        pickle.loads(pickle.dumps(v))
+        for v in (x, x.detach()[1:], m.tensor(3), m.ones(2).bfloat16())
+    ]
     made += [pickle.loads(pickle.dumps(v)) for v in (m.float16, x.shape, m.device("cpu"))]
     return [str(v) if not hasattr(v, "numel") else v for v in made], made[0].requires_grad
 
@@ -257,7 +284,9 @@ def test_same(case):
     compare(case, torch)
 
 
-@pytest.mark.xfail(strict=True, reason="where operands lie differently NumPy lays the result out in C order")
+@pytest.mark.xfail(
+    strict=True, reason="where operands lie differently NumPy lays the result out in C order"
+)
 def test_layout_of_the_first_operand_wins():
     def run(m):
         x = m.arange(48.0).reshape(2, 3, 2, 4)

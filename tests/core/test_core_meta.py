@@ -93,7 +93,11 @@ OPERATORS = {
 }
 
 
-KERNELS_OWN = {"attention", "index_select", "interpolate"}  # their results lie in memory as the kernel likes
+KERNELS_OWN = {
+    "attention",
+    "index_select",
+    "interpolate",
+}  # their results lie in memory as the kernel likes
 
 
 def described(out, strides=True):
@@ -149,7 +153,12 @@ def test_huge_takes_no_memory():
         (lambda x: bool(x), (RuntimeError, NotImplementedError)),
         (lambda x: x.to("cpu"), (RuntimeError, NotImplementedError)),
         (lambda x: x + d.ones(1, 1), RuntimeError),
-        (lambda x: x.reshape(1) + d.ones(2, 2, device="meta").view(4)[:3].view(3, 1) @ x.view(7, 1), RuntimeError),
+        (
+            lambda x: (
+                x.reshape(1) + d.ones(2, 2, device="meta").view(4)[:3].view(3, 1) @ x.view(7, 1)
+            ),
+            RuntimeError,
+        ),
         (lambda x: d.cat([x, x.expand(2, 2)], 0), RuntimeError),
         (lambda x: x.nonzero(), (RuntimeError, NotImplementedError)),
         (lambda x: x @ d.ones(2, 2, device="meta"), RuntimeError),

@@ -41,7 +41,9 @@ def decorated(m, mode):
 def decorators(m):
     found = [decorated(m, d) for d in (m.no_grad(), m.no_grad, m.enable_grad(), m.inference_mode())]
     with m.no_grad():
-        found += [decorated(m, d) for d in (m.enable_grad(), m.enable_grad, m.set_grad_enabled(True))]
+        found += [
+            decorated(m, d) for d in (m.enable_grad(), m.enable_grad, m.set_grad_enabled(True))
+        ]
         on = m.is_grad_enabled()
     return found, decorated(m, m.set_grad_enabled(False)), on, m.is_grad_enabled()
 
@@ -168,7 +170,14 @@ def inference_flags(m):
         with m.inference_mode(False):
             z = x * 2
             off = z.is_inference(), z.requires_grad, m.is_grad_enabled()
-    return inside, off, y.is_inference(), y[0].is_inference(), y.clone().is_inference(), m.is_grad_enabled()
+    return (
+        inside,
+        off,
+        y.is_inference(),
+        y[0].is_inference(),
+        y.clone().is_inference(),
+        m.is_grad_enabled(),
+    )
 
 
 @case
@@ -374,6 +383,8 @@ def test_anomaly_names_the_forward_line():
         y = x.sqrt() * 0  # the culprit
         with (
             pytest.warns(UserWarning, match="# the culprit|x.sqrt\\(\\) \\* 0"),
-            pytest.raises(RuntimeError, match="SqrtBackward0' returned nan values in its 0th output"),
+            pytest.raises(
+                RuntimeError, match="SqrtBackward0' returned nan values in its 0th output"
+            ),
         ):
             y.sum().backward()

@@ -108,7 +108,17 @@ def test_text(name):
 
 def samples(m):
     x = m.tensor(np.random.default_rng(0).standard_normal((6, 8)) * 100, dtype=m.float32)
-    return [x, x[0], x * 1e-9, x.int(), m.tensor(1 / 3), x.double() / 7, m.arange(30), x.bool(), x * 1j]
+    return [
+        x,
+        x[0],
+        x * 1e-9,
+        x.int(),
+        m.tensor(1 / 3),
+        x.double() / 7,
+        m.arange(30),
+        x.bool(),
+        x * 1j,
+    ]
 
 
 @pytest.mark.parametrize(
