@@ -259,8 +259,9 @@ def written(t: Tensor, n: Node, place: int, cell: Any) -> None:
 
 def _version_before(s: Tensor, old: Tensor, cell: Any) -> Any:
     """The version that a saved operand had: one that shares the written memory has lost its values."""
-    shares = s is not old and s._c is cell and cell.version is not None
-    return cell.version - 1 if shares else cell_of(s).version
+    own = cell_of(s)
+    shares = s is not old and own is cell and own.version is not None
+    return own.version - 1 if shares else own.version
 
 
 def keep(op: Any, args: Any, y: Any, edges: Any) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ from .. import dtypes
 from ..devices import device, device_of, move, resolve, xp_of
 from ..tensor import Tensor
 from .core import cast
-from .promote import result_raw
 from .layout import clone, in_format, preserve_format
+from .promote import result_raw
 from .registry import attach, method, operator, publish
 
 xp: Any = None  # bound per array type

@@ -147,7 +147,7 @@ def _like(input: Tensor, dtype: Any, device: Any, memory_format: Any, fill: Any,
         if fill is not None:
             made.fill(fill)
     elif memory_format in (channels_last, channels_last_3d):
-        made = _formatted_empty(a.shape, raw, memory_format)
+        made = _formatted_empty(_empty, a.shape, raw, memory_format)
         if fill is not None:
             made.fill(fill)
     else:

@@ -254,7 +254,7 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
 def is_set_to(self: Tensor, tensor: Tensor) -> bool:
     """Whether both are the same elements of the same memory."""
     same = data_ptr(self) == data_ptr(tensor) and self._a.shape == tensor._a.shape
-    return same and self.stride() == tensor.stride()
+    return bool(same and self.stride() == tensor.stride())
 
 
 @method("_is_view")

@@ -172,7 +172,7 @@ def test_no_input_is_kept_for_a_frozen_weight():
 
 
 def test_modes_leave_full_speed_behind():
-    before = dict(nograd=W["nograd"], icept=W["icept"])
+    before = {k: W[k] for k in ("nograd", "icept")}
     d.set_grad_enabled(False)
     with d.enable_grad(), d.no_grad(), d.inference_mode():
         pass
@@ -182,7 +182,7 @@ def test_modes_leave_full_speed_behind():
     d.autograd.set_detect_anomaly(False)
     with d.autograd.detect_anomaly(), d.autograd.detect_anomaly(check_nan=False):
         pass
-    assert dict(nograd=W["nograd"], icept=W["icept"]) == before
+    assert {k: W[k] for k in before} == before
     assert not engine.anomaly.on
 
 

@@ -55,7 +55,7 @@ def half_with_complex(a, b):
 
 
 def bools(a, b):
-    return all(x is True or isinstance(x, tuple) and x[0] == "bool" for x in (a, b))
+    return all(x is True or (isinstance(x, tuple) and x[0] == "bool") for x in (a, b))
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf")

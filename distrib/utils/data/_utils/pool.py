@@ -28,6 +28,9 @@ HURRY_S = 0.2  # the same after an error
 KEPT_BATCHES = 8  # that a program may hold per worker before it gets copies of the next ones
 
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
+# The workers of open pools, held from here: where an iterator dies in a cycle, the collector would
+# else finalise their pipes before the iterator closes them.
+_held: dict[int, list[Any]] = {}
 
 
 def forget_parent() -> None:
@@ -181,6 +184,7 @@ class Pool:
         self.workers: list[Handle] = []
         _close_at_exit()
         _live.add(self)
+        _held[id(self)] = self.workers
         try:
             for spec in specs:
                 ours, theirs = context.Pipe(duplex=True)
@@ -208,6 +212,7 @@ class Pool:
             return
         workers, self.workers = self.workers, []
         _live.discard(self)
+        _held.pop(id(self), None)
         started = []
         for worker in workers:
             worker.conn.close()
