@@ -70,6 +70,7 @@ from .ops.scatter import *
 from .ops.linalg import *
 from .ops.conv import *
 from .ops.pool import *
+from .ops.avgpool import *
 from .ops.pad import *
 from .ops.norm import *
 from .ops.random import *

@@ -127,9 +127,7 @@ class _Op:
         gs = g if type(g) is list else [g]
         if ctx.materialize_grads:
             gs = [
-                x
-                if x is not None or not diff
-                else wrap(like[0].zeros(like[1], like[2]))
+                x if x is not None or not diff else wrap(like[0].zeros(like[1], like[2]))
                 for x, (like, diff) in zip(gs, ctx.out_arrays, strict=True)
             ]
         elif all(x is None for x in gs):
@@ -214,9 +212,7 @@ class Function(FunctionCtx, metaclass=_Meta):
         ctx.is_tensor = [isinstance(a, Tensor) for a in args]
         tensors = [a for a in args if isinstance(a, Tensor)]
         recording = (state.grad or not W["nograd"]) and any(t._n is not None for t in tensors)
-        ctx.needs_input_grad = tuple(
-            isinstance(a, Tensor) and a._n is not None for a in args
-        )
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a._n is not None for a in args)
         with no_grad():
             if "setup_context" in cls.__dict__ or any(
                 "setup_context" in b.__dict__ for b in cls.__mro__[:-2]
@@ -264,7 +260,9 @@ def _record(
     n.attrs, n.cell, n.seq = None, None, next(SEQ)
     n.meta = {"ctx": ctx}
     ctx.out_arrays = [
-        ((W["xp_of"](o._a), o._a.shape, o._a.dtype), True) if isinstance(o, Tensor) else (None, False)
+        ((W["xp_of"](o._a), o._a.shape, o._a.dtype), True)
+        if isinstance(o, Tensor)
+        else (None, False)
         for o in made
     ]
     index = {id(x): i for i, x in enumerate(outs) if isinstance(x, Tensor)}

@@ -27,7 +27,11 @@ class CopySlices:
     frees = True
 
     def __init__(self, inner: Node, chain: list[tuple[Any, Any]], place: int) -> None:
-        self.inner, self.chain, self.place = inner, chain, place  # place: the view's among the edges
+        self.inner, self.chain, self.place = (
+            inner,
+            chain,
+            place,
+        )  # place: the view's among the edges
         self.raw: dict[type, Any] = {}
 
     def glue(self, array_type: type) -> Any:
@@ -58,7 +62,9 @@ class CopySlices:
         ops, view = W["ops"], g
         for op, attrs in self.chain:
             view = op.call(view, **attrs)
-        self.inner.saved = n.saved  # stays: the gradient's own graph may lead through the inner node
+        self.inner.saved = (
+            n.saved
+        )  # stays: the gradient's own graph may lead through the inner node
         rest = list(recorded(self.inner.op, self.inner, view))
         first = rest.pop(self.place)
         patch = ops["mul"](view, -1.0) if first is None else ops["sub"](first, view)

@@ -14,9 +14,9 @@ import numpy as np
 from .. import dtypes
 from ..devices import ndarray
 from ..dtypes import F4, FLOAT, OF
-from ..errors import DeviceError, DimError, DistribError, DTypeError, ShapeError
 from ..tensor import SEQ, Node, Tensor, W, cell_of, new, raw, register_view, state, wrap
 from . import promote
+from .explain import explain
 from .record import Op, kernel
 
 NUM = frozenset((int, float, bool, complex))
@@ -51,7 +51,9 @@ def source(op: Op, check: bool = True) -> str:
     if special:
         extras = ", ".join(f"{k}={k}" for k in op.extra)
         into = "out" if op.out else "None"
-        out.append(f"  if {' or '.join(special)}: return extended(OP, {args}, {attrs}, dict({extras}), {into})")
+        out.append(
+            f"  if {' or '.join(special)}: return extended(OP, {args}, {attrs}, dict({extras}), {into})"
+        )
     if "dim" in op.attrs:
         out.append("  if type(dim) is list: dim = tuple(dim)")
     if two:
@@ -79,7 +81,9 @@ def source(op: Op, check: bool = True) -> str:
             first = op.promote[0]
             some = list(op.promote[1:])
             tests = [f"x{i} is not None and x{first}.dtype is not x{i}.dtype" if ts[i] in op.optional else f"x{first}.dtype is not x{i}.dtype" for i in some]  # fmt: skip
-            tests.append(f"x{first}.dtype.char " + ("not in 'fdFD'" if op.rule == "float" else "in 'eE'"))
+            tests.append(
+                f"x{first}.dtype.char " + ("not in 'fdFD'" if op.rule == "float" else "in 'eE'")
+            )
         elif op.rule == "math":
             tests = ["x0.dtype.char in 'eE'"]
             slow = f"lowered(OP, {args}, {attrs})"
@@ -166,7 +170,11 @@ def compile_source(text: str, name: str, **cells: Any) -> Any:
     """Compile a function whose free names are closure cells; its globals are the shared W."""
     scope: dict[str, Any] = {}
     lines = "".join(f" {line}\n" for line in text.split("\n"))
-    exec(compile(f"def make({', '.join(cells)}):\n{lines} return {name}", f"<{name}>", "exec"), W, scope)
+    exec(
+        compile(f"def make({', '.join(cells)}):\n{lines} return {name}", f"<{name}>", "exec"),
+        W,
+        scope,
+    )
     made = scope["make"](**cells)
     made.__qualname__ = name  # Python's own messages about arguments say it
     return made
@@ -228,7 +236,9 @@ def many(op: Op, check: bool) -> Any:
 def apply(op: Op, tensors: tuple[Any, ...], attrs: dict[str, Any], check: bool = True) -> Any:
     """Run one operator on any number of tensors, with any number of outputs, and record it."""
     for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor) and not (t is None and not op.variadic and op.tensors[i] in op.optional):
+        if not isinstance(t, Tensor) and not (
+            t is None and not op.variadic and op.tensors[i] in op.optional
+        ):
             if op.rule in ("promote", "float", "bool") and not op.variadic:
                 return promote.promoted(op, tensors, attrs)
             raise promote.not_tensor(op, t, i)
@@ -265,7 +275,10 @@ def apply(op: Op, tensors: tuple[Any, ...], attrs: dict[str, Any], check: bool =
             inferred(t)
     if op.view:
         for t in made:
-            if t._a.base is (lead.base if lead.base is not None else lead) or type(lead) is not ndarray:
+            if (
+                t._a.base is (lead.base if lead.base is not None else lead)
+                or type(lead) is not ndarray
+            ):
                 register_view(t, tensors[0], None if not single else op, attrs)
     if recording:
         record(op, tensors, attrs, edges, made, kept)
@@ -321,7 +334,9 @@ def record(op: Op, tensors: Any, attrs: Any, edges: Any, made: Any, kept: Any) -
     for name, t in zip(op.outputs, made, strict=False):
         named[name] = t._a
     n = node(op, edges, tuple(named.get(k) for k in op.saved), attrs or None)
-    n.ver = None if all(t is None or t._c is None for t in saved_tensors) else versions(*saved_tensors)
+    n.ver = (
+        None if all(t is None or t._c is None for t in saved_tensors) else versions(*saved_tensors)
+    )
     diff = [i for i, t in enumerate(made) if (op.outputs[:1] == ("*",) or not op.outputs or op.diff[i]) and t._a.dtype.kind not in "biu"]  # fmt: skip
     if not op.outputs or (len(diff) == 1 and op.outputs[0] != "*"):
         t = made[diff[0]] if diff else made[0]
@@ -380,7 +395,9 @@ def intercepted(op: Op, args: Any, attrs: Any) -> Any:
 
 def extended(op: Op, args: Any, attrs: Any, extra: Any, out: Any) -> Any:
     """The public parameters that are not the kernel's: alpha and its like, and out=."""
-    if op.expand is not None and any(extra[k] is not v and extra[k] != v for k, v in op.extra.items()):
+    if op.expand is not None and any(
+        extra[k] is not v and extra[k] != v for k, v in op.extra.items()
+    ):
         result = op.expand(op.call, *args, **attrs, **extra)
     else:
         result = op.call(*args, **attrs)
@@ -411,71 +428,12 @@ def inferred(t: Tensor) -> None:
         cell_of(t).version = None
 
 
-def explain(op: Op, args: Any, attrs: Any, e: Exception) -> Exception:
-    """The exception that PyTorch raises for what made a kernel fail."""
-    if isinstance(e, DistribError) or type(e) in (DimError, NotImplementedError):
-        return e
-    if type(e) is IndexError:
-        text = str(e).replace(" axis ", " dimension ").replace("for array: array is", "for tensor: it is")
-        return IndexError(text)
-    if isinstance(e, np.exceptions.AxisError):
-        top = max(e.ndim or 1, 1)
-        return DimError(f"Dimension out of range (expected to be in range of [{-top}, {top - 1}], but got {e.axis})")
-    flat = [a for x in args for a in (x if isinstance(x, (tuple, list)) else (x,))]
-    tensors = [a for a in flat if isinstance(a, Tensor)]
-    kinds = {t.device for t in tensors}
-    if len(kinds) > 1:
-        return DeviceError(
-            "Expected all tensors to be on the same device, but found at least two devices, "
-            + " and ".join(sorted(map(str, kinds))) + f"! (when checking argument of {op.name})"
-        )  # fmt: skip
-    text = str(e)
-    if isinstance(e, TypeError) and ("not supported for the input types" in text or "No loop" in text):
-        return DTypeError(f'"{op.name}" not implemented for \'{tensors[0].dtype.name.title()}\'')
-    if isinstance(e, TypeError) and text.startswith(("numpy boolean", "The numpy boolean")):
-        return DTypeError(
-            f"{op.name}(): the `-` operator is not supported for bool tensors",
-            got=", ".join(str(t.dtype) for t in tensors),
-            expected="numbers",
-            hint="Use the `~`, `^` or `logical_xor()` operator instead.",
-        )
-    if "duplicate value in 'axis'" in text:
-        return ShapeError(f"{_repeated(attrs)} appears multiple times in the list of dims")
-    if isinstance(e, TypeError) and not tensors:
-        return e
-    if isinstance(e, TypeError) and "argument" in text and "ufunc" not in text:
-        return TypeError(f"{op.name}(): {text}")
-    if isinstance(e, ZeroDivisionError):
-        return RuntimeError("ZeroDivisionError")
-    shapes = [tuple(t._a.shape) for t in tensors]
-    clash = _clash(shapes) if "broadcast" in text else None
-    if clash:
-        return ShapeError(clash)
-    got = ", ".join(f"{list(s)} {t.dtype}" for s, t in zip(shapes, tensors, strict=True))
-    shown = {k: v for k, v in attrs.items() if not isinstance(v, Tensor)}
-    return ShapeError(f"{op.name}(): {text}", got=got + (f" with {shown}" if shown else ""))
-
-
-def _clash(shapes: list[tuple[int, ...]]) -> str | None:
-    a: tuple[int, ...] = ()
-    for b in shapes:  # a: the common shape of those before
-        n = max(len(a), len(b))
-        pa, pb = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
-        for i in range(n - 1, -1, -1):
-            if pa[i] != pb[i] and 1 not in (pa[i], pb[i]):
-                return (
-                    f"The size of tensor a ({pa[i]}) must match the size of tensor b ({pb[i]}) at "
-                    f"non-singleton dimension {i}"
-                )
-        a = tuple(q if p == 1 else p for p, q in zip(pa, pb, strict=True))
-    return None
-
-
-def _repeated(attrs: dict[str, Any]) -> str:
-    """The dimension that a tuple of them names twice."""
-    dims = [d for v in attrs.values() if isinstance(v, tuple) for d in v]
-    return f"dim {next((d for i, d in enumerate(dims) if d in dims[:i]), dims)}"
-
-
 W.update(NUM=NUM, ERRORS=ERRORS, intercepted=intercepted, extended=extended)
-W.update(PICK=PICK, alias_op=lambda: W["OPS"]["alias"], versions=versions, fix=fix, inferred=inferred, explain=explain)
+W.update(
+    PICK=PICK,
+    alias_op=lambda: W["OPS"]["alias"],
+    versions=versions,
+    fix=fix,
+    inferred=inferred,
+    explain=explain,
+)

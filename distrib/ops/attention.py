@@ -38,21 +38,36 @@ def scaled_dot_product_attention(
         fill.bernoulli(bits, 1.0 - dropout_p, choose(None))
         drawn, keep = wrap(bits), dropout_scale(dropout_p, query._a.dtype)
     y: Tensor = attention(
-        query, key, value, mask, drawn, causal=bool(is_causal), scale=scale_of(query._a.shape[-1], scale), keep=keep
+        query,
+        key,
+        value,
+        mask,
+        drawn,
+        causal=bool(is_causal),
+        scale=scale_of(query._a.shape[-1], scale),
+        keep=keep,
     )
     return y
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, mask: Any, is_causal: bool) -> None:
     if not q._a.dtype == k._a.dtype == v._a.dtype:
-        raise DTypeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {q.dtype} key.dtype: {k.dtype} and value.dtype: {v.dtype} instead.")
+        raise DTypeError(
+            f"Expected query, key, and value to have the same dtype, but got query.dtype: {q.dtype} key.dtype: {k.dtype} and value.dtype: {v.dtype} instead."
+        )
     if min(x._a.ndim for x in (q, k, v)) < 2:
-        raise ShapeError(f"Expected query, key, and value to all be  at least 2 dimensional, but got query.dim(): {q._a.ndim}, key.dim(): {k._a.ndim} and value.dim(): {v._a.ndim} instead.")
+        raise ShapeError(
+            f"Expected query, key, and value to all be  at least 2 dimensional, but got query.dim(): {q._a.ndim}, key.dim(): {k._a.ndim} and value.dim(): {v._a.ndim} instead."
+        )
     if mask is not None:
         if is_causal:
-            raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+            raise RuntimeError(
+                "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+            )
         if mask._a.dtype.kind != "b" and mask._a.dtype != q._a.dtype:
-            raise DTypeError(f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {mask.dtype} and  query.dtype: {q.dtype} instead.")
+            raise DTypeError(
+                f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {mask.dtype} and  query.dtype: {q.dtype} instead."
+            )
 
 
 # ---- several heads -----------------------------------------------------------------------------------
@@ -83,11 +98,15 @@ def _mask_shape(attn_mask: Any, n: int, heads: int, length: int, source: int) ->
         return None
     if attn_mask._a.ndim == 2:
         if tuple(attn_mask._a.shape) != (length, source):
-            raise RuntimeError(f"The shape of the 2D attn_mask is {attn_mask.shape}, but should be {(length, source)}.")
+            raise RuntimeError(
+                f"The shape of the 2D attn_mask is {attn_mask.shape}, but should be {(length, source)}."
+            )
         return attn_mask.unsqueeze(0)
     if attn_mask._a.ndim == 3:
         if tuple(attn_mask._a.shape) != (n * heads, length, source):
-            raise RuntimeError(f"The shape of the 3D attn_mask is {attn_mask.shape}, but should be {(n * heads, length, source)}.")
+            raise RuntimeError(
+                f"The shape of the 3D attn_mask is {attn_mask.shape}, but should be {(n * heads, length, source)}."
+            )
         return attn_mask
     raise RuntimeError(f"attn_mask's dimension {attn_mask._a.ndim} is not supported")
 
@@ -103,9 +122,13 @@ def multi_head_attention_forward(
     """Attention of several heads over [L, N, E] (or [L, E]): output and, if wanted, the weights."""
     single = query._a.ndim == 2
     if query._a.ndim not in (2, 3):
-        raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {query._a.ndim}-D query tensor")
+        raise AssertionError(
+            f"query should be unbatched 2D or batched 3D tensor but received {query._a.ndim}-D query tensor"
+        )
     if key._a.ndim != query._a.ndim or value._a.ndim != query._a.ndim:
-        raise AssertionError(f"For {'unbatched' if single else 'batched'} ({query._a.ndim}-D) `query`, expected `key` and `value` to be {query._a.ndim}-D but found {key._a.ndim}-D and {value._a.ndim}-D tensors respectively")
+        raise AssertionError(
+            f"For {'unbatched' if single else 'batched'} ({query._a.ndim}-D) `query`, expected `key` and `value` to be {query._a.ndim}-D but found {key._a.ndim}-D and {value._a.ndim}-D tensors respectively"
+        )
     if is_causal and attn_mask is None:
         raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
     same = query is key and key is value
@@ -115,27 +138,45 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     length, n, e = query._a.shape
     if e != embed_dim_to_check:
-        raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {e}")
+        raise AssertionError(
+            f"was expecting embedding dimension of {embed_dim_to_check}, but got {e}"
+        )
     size = e // num_heads
     if size * num_heads != e:
         raise AssertionError(f"embed_dim {e} not divisible by num_heads {num_heads}")
     if key._a.shape[:2] != value._a.shape[:2]:
-        raise AssertionError(f"key's sequence and batch dims {key._a.shape[:2]} do not match value's {value._a.shape[:2]}")
+        raise AssertionError(
+            f"key's sequence and batch dims {key._a.shape[:2]} do not match value's {value._a.shape[:2]}"
+        )
     if use_separate_proj_weight:
         bq, bk, bv = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
-        q, k, v = linear(query, q_proj_weight, bq), linear(key, k_proj_weight, bk), linear(value, v_proj_weight, bv)
+        q, k, v = (
+            linear(query, q_proj_weight, bq),
+            linear(key, k_proj_weight, bk),
+            linear(value, v_proj_weight, bv),
+        )
     else:
         if key._a.shape != value._a.shape:
             raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
         q, k, v = _project(query, key, value, in_proj_weight, in_proj_bias)
-    attn_mask = _mask_shape(_float_mask(attn_mask, "attn_mask", query), n, num_heads, length, k._a.shape[0])
+    attn_mask = _mask_shape(
+        _float_mask(attn_mask, "attn_mask", query), n, num_heads, length, k._a.shape[0]
+    )
     key_padding_mask = _float_mask(key_padding_mask, "key_padding_mask", query)
     if bias_k is not None and bias_v is not None:
         k, v = cat([k, bias_k.repeat(1, n, 1)]), cat([v, bias_v.repeat(1, n, 1)])
         attn_mask, key_padding_mask = _wider(attn_mask), _wider(key_padding_mask)
     q = q.reshape(length, n * num_heads, size).transpose(0, 1)
-    k = static_k if static_k is not None else k.reshape(k._a.shape[0], n * num_heads, size).transpose(0, 1)
-    v = static_v if static_v is not None else v.reshape(v._a.shape[0], n * num_heads, size).transpose(0, 1)
+    k = (
+        static_k
+        if static_k is not None
+        else k.reshape(k._a.shape[0], n * num_heads, size).transpose(0, 1)
+    )
+    v = (
+        static_v
+        if static_v is not None
+        else v.reshape(v._a.shape[0], n * num_heads, size).transpose(0, 1)
+    )
     if add_zero_attn:
         zero = k.new_zeros(n * num_heads, 1, size)
         k, v = cat([k, zero], 1), cat([v, zero], 1)
@@ -143,8 +184,14 @@ def multi_head_attention_forward(
     source = k._a.shape[1]
     if key_padding_mask is not None:
         if tuple(key_padding_mask._a.shape) != (n, source):
-            raise AssertionError(f"expecting key_padding_mask shape of {(n, source)}, but got {tuple(key_padding_mask._a.shape)}")
-        wide = key_padding_mask.reshape(n, 1, 1, source).expand(-1, num_heads, -1, -1).reshape(n * num_heads, 1, source)
+            raise AssertionError(
+                f"expecting key_padding_mask shape of {(n, source)}, but got {tuple(key_padding_mask._a.shape)}"
+            )
+        wide = (
+            key_padding_mask.reshape(n, 1, 1, source)
+            .expand(-1, num_heads, -1, -1)
+            .reshape(n * num_heads, 1, source)
+        )
         attn_mask = wide if attn_mask is None else attn_mask + wide
     p = dropout_p if training else 0.0
     if need_weights:

@@ -23,7 +23,11 @@ def source(op: Op, on_arrays: bool) -> str:
     """The text of one node's backward: ``(n, g) -> gradients of all edges``."""
     out = [f"def {op.name}_backward(n, g):"]
     if op.saved:
-        out += ["  s = n.saved", "  if s is FREED: raise RuntimeError(TWICE)", f"  {', '.join(op.saved)}, = s"]
+        out += [
+            "  s = n.saved",
+            "  if s is FREED: raise RuntimeError(TWICE)",
+            f"  {', '.join(op.saved)}, = s",
+        ]
         two = op.rule in ("promote", "float", "bool") and len(op.tensors) == 2
         for i, n in enumerate(op.saved):
             if n not in op.tensors and n != "others":
@@ -35,9 +39,7 @@ def source(op: Op, on_arrays: bool) -> str:
                     out.append(f"  {n} = tuple(t._a for t in {n})")
                 continue
             scalar = two and n == op.tensors[1]
-            out.append(
-                f"  if {n} is not None" + (f" and type({n}) not in NUM:" if scalar else ":")
-            )
+            out.append(f"  if {n} is not None" + (f" and type({n}) not in NUM:" if scalar else ":"))
             out.append(f"    if {n}._c is not None: check(n, {i}, {n}._c)")
             if on_arrays:
                 out.append(f"    {n} = {n}._a")
@@ -67,8 +69,6 @@ def source(op: Op, on_arrays: bool) -> str:
         ]
         out += ["  e = n.edges", f"  return ({', '.join(parts)},)"]
     return "\n".join(out)
-
-
 
 
 def glue(op: Op, on_arrays: bool, ns: dict[str, Any]) -> Any:

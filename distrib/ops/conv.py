@@ -12,6 +12,7 @@ from .arithmetic import conj
 from .native import fast, fits
 from .registry import operator, publish
 from .shape import _a
+from .window import _conv_np, _input_grad_np, _weight_grad_np
 
 xp: Any = None  # bound per array type
 conv_generic: Any = None  # the NumPy forms, bound beside the compiled ones
@@ -19,93 +20,42 @@ conv_input_grad_generic: Any = None
 conv_weight_grad_generic: Any = None
 
 
-# ---- NumPy forms, any number of dimensions --------------------------------------------------------
-def _padded(x: Any, padding: Any) -> Any:
-    if not any(padding):
-        return x
-    return xp.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
-
-
-def _windows(x: Any, kernel: Any, stride: Any, dilation: Any) -> Any:
-    """[N, C, *out, *kernel]: every window of a padded input, without a copy."""
-    n = len(kernel)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    w = xp.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(2, 2 + n)))
-    steps = tuple(slice(None, None, s) for s in stride)
-    taps = tuple(slice(None, None, d) for d in dilation)
-    return w[(slice(None), slice(None), *steps, *taps)]
-
-
-def _conv_np(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    n = len(stride)
-    win = _windows(_padded(x, padding), w.shape[2:], stride, dilation)
-    cin, cout = x.shape[1] // groups, w.shape[0] // groups
-    axes = [1, *range(2 + n, 2 + 2 * n)]
-    parts = [
-        xp.tensordot(win[:, g * cin : (g + 1) * cin], w[g * cout : (g + 1) * cout], (axes, list(range(1, 2 + n))))
-        for g in range(groups)
-    ]
-    y = parts[0] if groups == 1 else xp.concatenate(parts, -1)
-    if b is not None:
-        y = y + b
-    return xp.ascontiguousarray(y.transpose([0, n + 1, *range(1, n + 1)]))
-
-
-def _taps(kernel: Any) -> Any:
-    return np.ndindex(*kernel)
-
-
-def _tap_slices(tap: Any, out: Any, stride: Any, dilation: Any) -> Any:
-    return tuple(
-        slice(t * d, t * d + (o - 1) * s + 1, s) for t, o, s, d in zip(tap, out, stride, dilation, strict=True)
+# ---- compiled forms --------------------------------------------------------------------------------
+def _conv_cpu(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Any:
+    if fits(input, weight, bias):
+        return fast.conv(input, weight, bias, stride, padding, dilation, groups)
+    return conv_generic(
+        input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
 
 
-def _input_grad_np(g: Any, w: Any, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    n, out = len(stride), g.shape[2:]
-    cin, cout = shape[1] // groups, w.shape[0] // groups
-    reach = [max(k + 2 * p, (o - 1) * s + (m - 1) * d + 1) for k, p, o, s, m, d in
-             zip(shape[2:], padding, out, stride, w.shape[2:], dilation, strict=True)]  # fmt: skip
-    z = xp.zeros((*shape[:2], *reach), g.dtype)
-    for tap in _taps(w.shape[2:]):
-        where = _tap_slices(tap, out, stride, dilation)
-        for k in range(groups):
-            part = xp.tensordot(g[:, k * cout : (k + 1) * cout], w[(slice(k * cout, (k + 1) * cout), slice(None), *tap)], ((1,), (0,)))
-            z[(slice(None), slice(k * cin, (k + 1) * cin), *where)] += part.transpose([0, n + 1, *range(1, n + 1)])
-    inside = tuple(slice(p, p + k) for p, k in zip(padding, shape[2:], strict=True))
-    return xp.ascontiguousarray(z[(slice(None), slice(None), *inside)])
-
-
-def _weight_grad_np(g: Any, x: Any, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    n = len(stride)
-    win = _windows(_padded(x, padding), shape[2:], stride, dilation)
-    out = tuple(slice(0, o) for o in g.shape[2:])
-    win = win[(slice(None), slice(None), *out)]
-    cin, cout = shape[1], shape[0] // groups
-    axes = [0, *range(2, 2 + n)]
-    parts = [
-        xp.tensordot(g[:, k * cout : (k + 1) * cout], win[:, k * cin : (k + 1) * cin], (axes, axes)) for k in range(groups)
-    ]
-    return xp.ascontiguousarray(parts[0] if groups == 1 else xp.concatenate(parts, 0))
-
-
-# ---- compiled forms --------------------------------------------------------------------------------
-def _conv_cpu(input: Any, weight: Any, bias: Any = None, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    if fits(input, weight, bias):
-        return fast.conv(input, weight, bias, stride, padding, dilation, groups)
-    return conv_generic(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-
-def _input_grad_cpu(g: Any, weight: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _input_grad_cpu(
+    g: Any, weight: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     if fits(g, weight):
         return fast.conv_input_grad(g, weight, shape, stride, padding, dilation, groups)
-    return conv_input_grad_generic(g, weight, shape=shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return conv_input_grad_generic(
+        g, weight, shape=shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
-def _weight_grad_cpu(g: Any, input: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _weight_grad_cpu(
+    g: Any, input: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     if fits(g, input):
         return fast.conv_weight_grad(g, input, shape, stride, padding, dilation, groups)
-    return conv_weight_grad_generic(g, input, shape=shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return conv_weight_grad_generic(
+        g, input, shape=shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 def bias_sum(g: Any) -> Any:
@@ -127,7 +77,9 @@ def _bias_sum(g: Any, dims: Any) -> Any:
 _OPTIONS: dict[str, Any] = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
 
 
-def _loops(x: Any, w: Any, b: Any = 0.0, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _loops(
+    x: Any, w: Any, b: Any = 0.0, *, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Convolution by its definition, for two dimensions."""
     x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
     o = [(x.shape[2 + i] - (w.shape[2 + i] - 1) * dilation[i] - 1) // stride[i] + 1 for i in (0, 1)]
@@ -203,7 +155,9 @@ def ntuple(value: Any, n: int, name: str) -> tuple[int, ...]:
     if len(made) == 1:
         return made * n
     if len(made) != n:
-        raise ShapeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {name}={list(made)}")
+        raise ShapeError(
+            f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {name}={list(made)}"
+        )
     return made
 
 
@@ -212,31 +166,49 @@ def _check(x: Any, w: Any, b: Any, n: int, groups: int, transposed: bool, name: 
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}(): argument '{what}' must be Tensor, not {type(t).__name__}")
     if x._a.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(x._a.shape)}")
+        raise ShapeError(
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(x._a.shape)}"
+        )
     if w._a.ndim != n + 2:
-        raise ShapeError(f"expected {n + 2}-dimensional weight for {name}, but got weight of size {list(w._a.shape)}")
+        raise ShapeError(
+            f"expected {n + 2}-dimensional weight for {name}, but got weight of size {list(w._a.shape)}"
+        )
     if x._a.dtype != w._a.dtype:
-        raise DTypeError(f"Input type ({_kind(x)}) and bias type ({_kind(w)}) should be the same" if b is None else f"Input type ({_kind(x)}) and weight type ({_kind(w)}) should be the same")
+        raise DTypeError(
+            f"Input type ({_kind(x)}) and bias type ({_kind(w)}) should be the same"
+            if b is None
+            else f"Input type ({_kind(x)}) and weight type ({_kind(w)}) should be the same"
+        )
     if groups <= 0:
         raise ShapeError("non-positive groups is not supported")
     channels, cout = x._a.shape[-n - 1], w._a.shape[0]
     if transposed:
         if channels != cout:
-            raise ShapeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {cout} channels, but got {channels} channels instead")
+            raise ShapeError(
+                f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {cout} channels, but got {channels} channels instead"
+            )
         return
     if cout % groups:
-        raise ShapeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by {groups}, but got weight of size {list(w._a.shape)} instead")
+        raise ShapeError(
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0 and divisible by {groups}, but got weight of size {list(w._a.shape)} instead"
+        )
     if channels != w._a.shape[1] * groups:
-        raise ShapeError(f"Given groups={groups}, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {w._a.shape[1] * groups} channels, but got {channels} channels instead")
+        raise ShapeError(
+            f"Given groups={groups}, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {w._a.shape[1] * groups} channels, but got {channels} channels instead"
+        )
     if b is not None and tuple(b._a.shape) != (cout,):
-        raise ShapeError(f"Given weight of size {list(w._a.shape)}, expected bias to be 1-dimensional with {cout} elements, but got bias of size {list(b._a.shape)} instead")
+        raise ShapeError(
+            f"Given weight of size {list(w._a.shape)}, expected bias to be 1-dimensional with {cout} elements, but got bias of size {list(b._a.shape)} instead"
+        )
 
 
 def _kind(t: Tensor) -> str:
     return str(t.type()).replace("torch.", "torch.", 1)
 
 
-def _convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
+def _convolve(
+    x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str
+) -> Tensor:
     _check(x, w, b, n, groups, False, name)
     s, d = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
     if any(k <= 0 for k in s):
@@ -266,32 +238,71 @@ def _convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, 
     size = [k + 2 * q for k, q in zip(x._a.shape[2:], p, strict=True)]
     reach = [(k - 1) * e + 1 for k, e in zip(kernel, d, strict=True)]
     if any(a < r for a, r in zip(size, reach, strict=True)):
-        raise ShapeError(f"Calculated padded input size per channel: ({' x '.join(map(str, size))}). Kernel size: ({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input size")
+        raise ShapeError(
+            f"Calculated padded input size per channel: ({' x '.join(map(str, size))}). Kernel size: ({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input size"
+        )
     y: Tensor = conv(x, w, b, stride=s, padding=p, dilation=d, groups=groups)
     return y.squeeze(0) if single else y
 
 
-def conv1d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Cross-correlation of [N, C, L] with [O, C / groups, k]."""
     return _convolve(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
-def conv2d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Cross-correlation of [N, C, H, W] with [O, C / groups, kh, kw]."""
     return _convolve(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
-def conv3d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Cross-correlation of [N, C, D, H, W] with [O, C / groups, kd, kh, kw]."""
     return _convolve(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
 
 
-def _transposed(x: Any, w: Any, b: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int, name: str) -> Tensor:
+def _transposed(
+    x: Any,
+    w: Any,
+    b: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+    n: int,
+    name: str,
+) -> Tensor:
     _check(x, w, None, n, groups, True, name)
     s, p = ntuple(stride, n, "stride"), ntuple(padding, n, "padding")
     d, o = ntuple(dilation, n, "dilation"), ntuple(output_padding, n, "output_padding")
     if any(k >= max(a, e) for k, a, e in zip(o, s, d, strict=True)):
-        raise ShapeError(f"output padding must be smaller than either stride or dilation, but got output_padding={list(o)} stride={list(s)} dilation={list(d)}")
+        raise ShapeError(
+            f"output padding must be smaller than either stride or dilation, but got output_padding={list(o)} stride={list(s)} dilation={list(d)}"
+        )
     if any(k <= 0 for k in s):
         raise ShapeError(f"non-positive stride is not supported, got {list(s)}")
     single = x._a.ndim == n + 1
@@ -300,36 +311,116 @@ def _transposed(x: Any, w: Any, b: Any, stride: Any, padding: Any, output_paddin
     size = [(k - 1) * a - 2 * q + e * (m - 1) + r + 1 for k, a, q, e, m, r in
             zip(x._a.shape[2:], s, p, d, w._a.shape[2:], o, strict=True)]  # fmt: skip
     if any(k <= 0 for k in size):
-        raise ShapeError(f"Given input size per channel: ({' x '.join(map(str, x._a.shape[2:]))}). Calculated output size per channel: ({' x '.join(map(str, size))}). Output size is too small")
+        raise ShapeError(
+            f"Given input size per channel: ({' x '.join(map(str, x._a.shape[2:]))}). Calculated output size per channel: ({' x '.join(map(str, size))}). Output size is too small"
+        )
     channels = w._a.shape[1] * groups
     if b is not None and tuple(b._a.shape) != (channels,):
-        raise ShapeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected bias to be 1-dimensional with {channels} elements, but got bias of size {list(b._a.shape)} instead")
+        raise ShapeError(
+            f"Given transposed=1, weight of size {list(w._a.shape)}, expected bias to be 1-dimensional with {channels} elements, but got bias of size {list(b._a.shape)} instead"
+        )
     if all(a < e for a, e in zip(o, s, strict=True)):
-        y: Tensor = conv_input_grad(x, w, shape=(x._a.shape[0], channels, *size), stride=s, padding=p, dilation=d, groups=groups)
+        y: Tensor = conv_input_grad(
+            x,
+            w,
+            shape=(x._a.shape[0], channels, *size),
+            stride=s,
+            padding=p,
+            dilation=d,
+            groups=groups,
+        )
     else:  # more room at the end than a stride: the whole result, then its frame cut or widened
         from .pad import pad
 
         whole = [k + 2 * q - r for k, q, r in zip(size, p, o, strict=True)]
-        y = conv_input_grad(x, w, shape=(x._a.shape[0], channels, *whole), stride=s, padding=(0,) * n, dilation=d, groups=groups)
+        y = conv_input_grad(
+            x,
+            w,
+            shape=(x._a.shape[0], channels, *whole),
+            stride=s,
+            padding=(0,) * n,
+            dilation=d,
+            groups=groups,
+        )
         y = pad(y, [v for q, r in zip(p[::-1], o[::-1], strict=True) for v in (-q, r - q)])
     if b is not None:
         y = y + b.reshape(1, -1, *(1 for _ in range(n)))
     return y.squeeze(0) if single else y
 
 
-def conv_transpose1d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
     """The transpose of conv1d; weight [C, O / groups, k]."""
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1, "conv_transpose1d")
+    return _transposed(
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        1,
+        "conv_transpose1d",
+    )
 
 
-def conv_transpose2d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
     """The transpose of conv2d; weight [C, O / groups, kh, kw]."""
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2, "conv_transpose2d")
+    return _transposed(
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        2,
+        "conv_transpose2d",
+    )
 
 
-def conv_transpose3d(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
     """The transpose of conv3d; weight [C, O / groups, kd, kh, kw]."""
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3, "conv_transpose3d")
+    return _transposed(
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        3,
+        "conv_transpose3d",
+    )
 
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

@@ -49,11 +49,15 @@ def to(
         elif a is float or a is int:
             dtype = dtypes.OF[dtypes.raw_of(a)]
         else:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({type(a).__name__})")
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got ({type(a).__name__})"
+            )
     t = self
     if device is not None:
         want = resolve(device)
-        if want.type != device_of(t._a).type or (want.index is not None and want != t.device and want.type == "cuda"):
+        if want.type != device_of(t._a).type or (
+            want.index is not None and want != t.device and want.type == "cuda"
+        ):
             t = move_(t, to=want, home=t.device)
     if dtype is not None:
         raw = dtypes.raw_of(dtype)
@@ -119,9 +123,13 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @method()
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+def cuda(
+    self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """This tensor on a GPU."""
-    made: Tensor = to(self, device="cuda" if device is None else device, memory_format=memory_format)
+    made: Tensor = to(
+        self, device="cuda" if device is None else device, memory_format=memory_format
+    )
     return made
 
 
@@ -169,7 +177,9 @@ def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero."""
     if input.numel() != 1:
-        raise RuntimeError(f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous")
+        raise RuntimeError(
+            f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous"
+        )
     return bool(input)
 
 

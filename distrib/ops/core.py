@@ -132,7 +132,9 @@ def _writable(t: Tensor) -> None:
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Copy values into this tensor, in place; broadcasts and converts."""
     if not isinstance(src, Tensor):
-        raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        raise TypeError(
+            f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}"
+        )
     if device_of(src._a) != device_of(self._a):
         from ..devices import move
 

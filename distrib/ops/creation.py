@@ -16,7 +16,9 @@ from .registry import method, publish
 _zeros, _empty, _ones, _full = np.zeros, np.empty, np.ones, np.full
 
 
-def finish(a: Any, device: Any, requires_grad: bool, out: Any = None, pin_memory: bool = False) -> Tensor:
+def finish(
+    a: Any, device: Any, requires_grad: bool, out: Any = None, pin_memory: bool = False
+) -> Tensor:
     """A new array as a Tensor: moved to its device, marked for gradients, or written into ``out``."""
     if device is not None or default_changed():
         a = move(a, resolve(device))
@@ -39,14 +41,20 @@ def sizes(args: Any) -> tuple[int, ...]:
         elif isinstance(args[0], Tensor) and args[0].numel() == 1:
             args = (int(args[0]),)
         else:
-            raise TypeError(f"expected sizes as ints or a tuple of ints, got {type(args[0]).__name__}")
+            raise TypeError(
+                f"expected sizes as ints or a tuple of ints, got {type(args[0]).__name__}"
+            )
     try:
-        shape = tuple(args) if all(type(n) is int for n in args) else tuple(n.__index__() for n in args)
+        shape = (
+            tuple(args) if all(type(n) is int for n in args) else tuple(n.__index__() for n in args)
+        )
     except (AttributeError, TypeError):
         bad = next(n for n in args if not hasattr(n, "__index__"))
         raise TypeError(f"sizes must be ints, got {type(bad).__name__}: {bad!r}") from None
     if any(n < 0 for n in shape):
-        raise ShapeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+        raise ShapeError(
+            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
+        )
     return shape
 
 
@@ -65,7 +73,9 @@ def zeros(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, de
           pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
     shape = size if size and type(size[0]) is int and min(size) >= 0 else sizes(size)
-    a = _maker(device, _zeros)(shape, dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype))
+    a = _maker(device, _zeros)(
+        shape, dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype)
+    )
     return finish(a, device, requires_grad, out)
 
 
@@ -80,7 +90,11 @@ def empty(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, de
           names: Any = None) -> Tensor:  # fmt: skip
     """A tensor whose values are whatever the memory holds."""
     shape, make = sizes(size), _maker(device, _empty)
-    a = _formatted_empty(make, shape, _raw(dtype), memory_format) if memory_format else make(shape, _raw(dtype))
+    a = (
+        _formatted_empty(make, shape, _raw(dtype), memory_format)
+        if memory_format
+        else make(shape, _raw(dtype))
+    )
     return finish(a, device, requires_grad, out)
 
 
@@ -105,7 +119,11 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
 def _raw_of_value(value: Any) -> Any:
     from .promote import scalar_raw
 
-    return scalar_raw(type(value) if type(value) in (bool, int, float, complex) else type(np.asarray(value).item()))
+    return scalar_raw(
+        type(value)
+        if type(value) in (bool, int, float, complex)
+        else type(np.asarray(value).item())
+    )
 
 
 def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
@@ -124,7 +142,9 @@ def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout
     """An uninitialised tensor whose dimensions lie in memory in a given order."""
     order = tuple(physical_layout)
     if len(order) != len(tuple(size)):
-        raise ShapeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(tuple(size))} is not equal to len(physical_layout) = {len(order)}")
+        raise ShapeError(
+            f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(tuple(size))} is not equal to len(physical_layout) = {len(order)}"
+        )
     if sorted(order) != list(range(len(order))):
         raise ShapeError("Duplicate or out of range dim not allowed in physical_layout")
     a = _empty([size[i] for i in order], _raw(dtype)).transpose(np.argsort(order))
@@ -132,7 +152,9 @@ def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout
 
 
 # ---- like another tensor ----------------------------------------------------------------------------
-def _like(input: Tensor, dtype: Any, device: Any, memory_format: Any, fill: Any, requires_grad: bool) -> Tensor:
+def _like(
+    input: Tensor, dtype: Any, device: Any, memory_format: Any, fill: Any, requires_grad: bool
+) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     raw = input._a.dtype if dtype is None else dtypes.raw_of(dtype)
@@ -181,7 +203,9 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
     return _like(input, dtype, device, memory_format, value, requires_grad)
 
 
-def _new(self: Tensor, shape: Any, fill: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _new(
+    self: Tensor, shape: Any, fill: Any, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
     raw = self._a.dtype if dtype is None else dtypes.raw_of(dtype)
     a = _empty(shape, raw) if fill is None else _full(shape, fill, raw)
     return finish(a, self.device if device is None else device, requires_grad)
@@ -235,7 +259,11 @@ def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None
 def _array_of(data: Any, raw: Any) -> Any:
     """A fresh host array of Python or NumPy data, with PyTorch's dtypes."""
     if isinstance(data, (np.ndarray, np.generic)):
-        a = np.array(data, dtype=raw) if raw is None or data.dtype.kind != "c" else np.array(data).astype(raw)
+        a = (
+            np.array(data, dtype=raw)
+            if raw is None or data.dtype.kind != "c"
+            else np.array(data).astype(raw)
+        )
         dtypes.of(a.dtype)
         return a.copy() if any(s < 0 for s in a.strides) else a
     if type(data) in (bool, int, float, complex):
@@ -259,7 +287,11 @@ def _array_of(data: Any, raw: Any) -> Any:
         return _checked_cast(a, raw)
     if hasattr(data, "__array__"):
         return _array_of(np.asarray(data), raw)
-    if isinstance(data, (set, frozenset, dict, str)) or data is None or not hasattr(data, "__iter__"):
+    if (
+        isinstance(data, (set, frozenset, dict, str))
+        or data is None
+        or not hasattr(data, "__iter__")
+    ):
         what = "new(): invalid data type 'str'" if isinstance(data, str) else (
             f"Could not infer dtype of {type(data).__name__}")  # fmt: skip
         raise (TypeError if isinstance(data, str) else RuntimeError)(what)
@@ -351,11 +383,15 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Data as a tensor, sharing memory where possible."""
     if isinstance(data, Tensor):
-        made: Tensor = data.to(device=device, dtype=dtype) if dtype is not None or device is not None else data
+        made: Tensor = (
+            data.to(device=device, dtype=dtype) if dtype is not None or device is not None else data
+        )
         return made
     if isinstance(data, np.ndarray):
         made = from_numpy(data)
-        return made.to(device=device, dtype=dtype) if dtype is not None or device is not None else made
+        return (
+            made.to(device=device, dtype=dtype) if dtype is not None or device is not None else made
+        )
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -395,18 +431,26 @@ def from_numpy(ndarray: Any) -> Tensor:
     return wrap(plain)
 
 
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """A vector that shares the memory of a buffer."""
     raw = dtypes.raw_of(dtype)
     size = memoryview(buffer).nbytes
     if size == 0:
         raise ValueError(f"both buffer length ({size}) and count ({count}) must not be 0")
     if not 0 <= offset < size:
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({size} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({size} bytes) minus 1"
+        )
     if count > 0 and offset + count * raw.itemsize > size:
-        raise ValueError(f"requested buffer length ({count} * {raw.itemsize} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({size} bytes)")
+        raise ValueError(
+            f"requested buffer length ({count} * {raw.itemsize} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({size} bytes)"
+        )
     if count < 0 and (size - offset) % raw.itemsize:
-        raise ValueError(f"buffer length ({size - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({raw.itemsize})")
+        raise ValueError(
+            f"buffer length ({size - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({raw.itemsize})"
+        )
     t = wrap(np.frombuffer(buffer, raw, count, offset))
     return t.requires_grad_() if requires_grad else t
 
@@ -427,5 +471,23 @@ def as_index(a: Any) -> Tensor:
     return wrap(np.ascontiguousarray(a, dtype="i8") if a.ndim else np.asarray(a, "i8"))
 
 
-__all__ = ["as_tensor", "asarray", "empty", "empty_like", "empty_permuted", "empty_strided", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "ones", "ones_like", "scalar_tensor", "tensor", "zeros", "zeros_like"]
+__all__ = [
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_like",
+    "empty_permuted",
+    "empty_strided",
+    "from_dlpack",
+    "from_numpy",
+    "frombuffer",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "scalar_tensor",
+    "tensor",
+    "zeros",
+    "zeros_like",
+]
 publish(globals())

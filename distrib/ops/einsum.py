@@ -62,14 +62,20 @@ def parse(equation: str, ndims: list[int]) -> tuple[list[list[Any]], list[Any]]:
     left, arrow, right = text.partition("->")
     parts = left.split(",")
     if len(parts) != len(ndims):
-        raise RuntimeError("einsum(): more operands were provided than specified in the equation" if len(parts) < len(ndims) else "einsum(): fewer operands were provided than specified in the equation")
+        raise RuntimeError(
+            "einsum(): more operands were provided than specified in the equation"
+            if len(parts) < len(ndims)
+            else "einsum(): fewer operands were provided than specified in the equation"
+        )
     inputs: list[list[Any]] = []
     extra = 0
     for part, ndim in zip(parts, ndims, strict=True):
         names = _labels(part)
         n = ndim - sum(k is not Ellipsis for k in names)
         if (Ellipsis not in names and n != 0) or n < 0:
-            raise ShapeError(f"einsum(): the number of subscripts in the equation ({len(names)}) does not match the number of dimensions ({ndim}) for operand {len(inputs)} and no ellipsis was given")
+            raise ShapeError(
+                f"einsum(): the number of subscripts in the equation ({len(names)}) does not match the number of dimensions ({ndim}) for operand {len(inputs)} and no ellipsis was given"
+            )
         extra = max(extra, n)
         inputs.append([x for k in names for x in (range(-n, 0) if k is Ellipsis else (k,))])
     if arrow:
@@ -77,9 +83,13 @@ def parse(equation: str, ndims: list[int]) -> tuple[list[list[Any]], list[Any]]:
         known = {k for labels in inputs for k in labels}
         for k in output:
             if output.count(k) > 1:
-                raise RuntimeError(f"einsum(): output subscript {k} appears more than once in the output")
+                raise RuntimeError(
+                    f"einsum(): output subscript {k} appears more than once in the output"
+                )
             if k not in known:
-                raise RuntimeError(f"einsum(): output subscript {k} does not appear in the equation for any input operand")
+                raise RuntimeError(
+                    f"einsum(): output subscript {k} does not appear in the equation for any input operand"
+                )
     else:
         counts = [k for labels in inputs for k in labels if not isinstance(k, int)]
         output = list(range(-extra, 0)) + sorted(k for k in set(counts) if counts.count(k) == 1)
@@ -92,12 +102,18 @@ def _labels(part: str) -> list[Any]:
     while i < len(part):
         if part[i] == ".":
             if part[i : i + 3] != "..." or Ellipsis in out:
-                raise RuntimeError("einsum(): found '.' that is not part of any ellipsis" if part[i : i + 3] != "..." else "einsum(): found '.' for which an ellipsis was already found")
+                raise RuntimeError(
+                    "einsum(): found '.' that is not part of any ellipsis"
+                    if part[i : i + 3] != "..."
+                    else "einsum(): found '.' for which an ellipsis was already found"
+                )
             out.append(Ellipsis)
             i += 3
             continue
         if part[i] not in LETTERS:
-            raise RuntimeError(f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]")
+            raise RuntimeError(
+                f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]"
+            )
         out.append(part[i])
         i += 1
     return out
@@ -109,7 +125,9 @@ def _take_diagonals(t: Tensor, labels: list[Any]) -> tuple[Any, list[Any]]:
             i = labels.index(k)
             j = labels.index(k, i + 1)
             if t._a.shape[i] != t._a.shape[j]:
-                raise ShapeError(f"einsum(): subscript {k} is repeated for an operand but the sizes don't match, {t._a.shape[j]} != {t._a.shape[i]}")
+                raise ShapeError(
+                    f"einsum(): subscript {k} is repeated for an operand but the sizes don't match, {t._a.shape[j]} != {t._a.shape[i]}"
+                )
             t = t.diagonal(0, i, j)
             labels = [x for n, x in enumerate(labels) if n not in (i, j)] + [k]
     return t, labels
@@ -139,6 +157,7 @@ def _pair(a: Any, la: list[Any], b: Any, lb: list[Any], keep: set[Any]) -> tuple
         x = reshape(x, [*x._a.shape, *(1 for _ in free_b)])
         y = reshape(y, [*y._a.shape[: len(batch)], *(1 for _ in free_a), *y._a.shape[len(batch) :]])
         return x * y, order
+
     def count(t: Any, labels: list[Any], names: list[Any]) -> int:
         n = 1
         for k in names:
@@ -147,7 +166,14 @@ def _pair(a: Any, la: list[Any], b: Any, lb: list[Any], keep: set[Any]) -> tuple
 
     x = permute(a, [la.index(k) for k in (*batch, *free_a, *inner)])
     y = permute(b, [lb.index(k) for k in (*batch, *inner, *free_b)])
-    nb, na, nk, nf = count(a, la, batch), count(a, la, free_a), count(a, la, inner), count(b, lb, free_b)
-    shape = [a._a.shape[la.index(k)] for k in (*batch, *free_a)] + [b._a.shape[lb.index(k)] for k in free_b]
+    nb, na, nk, nf = (
+        count(a, la, batch),
+        count(a, la, free_a),
+        count(a, la, inner),
+        count(b, lb, free_b),
+    )
+    shape = [a._a.shape[la.index(k)] for k in (*batch, *free_a)] + [
+        b._a.shape[lb.index(k)] for k in free_b
+    ]
     product = matmul_(reshape(x, (nb, na, nk)), reshape(y, (nb, nk, nf)))
     return reshape(product, shape), [*batch, *free_a, *free_b]

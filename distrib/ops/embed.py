@@ -19,7 +19,9 @@ embedding_grad_generic: Any = None
 
 def _lookup(weight: Any, index: Any) -> Any:
     if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
-        raise DTypeError(f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {index.dtype} instead (while checking arguments for embedding)")
+        raise DTypeError(
+            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {index.dtype} instead (while checking arguments for embedding)"
+        )
     if weight.ndim != 2:
         raise ShapeError("'weight' must be 2-D")
     if type(index) is np.ndarray and index.size:
@@ -76,11 +78,17 @@ embedding_masked: Any = operator(
 )  # fmt: skip
 
 
-def embedding_renorm_(weight: Tensor, input: Tensor, max_norm: float, norm_type: float = 2.0) -> Tensor:
+def embedding_renorm_(
+    weight: Tensor, input: Tensor, max_norm: float, norm_type: float = 2.0
+) -> Tensor:
     """Scale the rows that are looked up down to a norm, in place."""
     rows = np.unique(input._a)
     w = weight._a[rows]
-    size = (np.abs(w) ** norm_type).sum(1) ** (1.0 / norm_type) if norm_type != np.inf else np.abs(w).max(1)
+    size = (
+        (np.abs(w) ** norm_type).sum(1) ** (1.0 / norm_type)
+        if norm_type != np.inf
+        else np.abs(w).max(1)
+    )
     scale = np.where(size > max_norm, max_norm / (size + 1e-7), 1.0).astype(w.dtype)
     weight._a[rows] = w * scale[:, None]
     weight._bump()
@@ -137,12 +145,18 @@ def embedding_bag(
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None and mode != "sum":
-        raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). Please open a feature request on GitHub.")
+        raise NotImplementedError(
+            f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
+        )
     if per_sample_weights is not None and input._a.shape != per_sample_weights._a.shape:
-        raise ValueError(f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then it must have the same shape as the input ({input.shape})")
+        raise ValueError(
+            f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then it must have the same shape as the input ({input.shape})"
+        )
     if input._a.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences.")
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
+            )
         n, k = input._a.shape
         starts = [i * k for i in range(n)]
         input = input.reshape(-1)
@@ -157,11 +171,17 @@ def embedding_bag(
         if include_last_offset:
             starts = starts[:-1]
     else:
-        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
+        raise ValueError(
+            f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}"
+        )
     rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(1)
-    keep = np.ones(input.numel(), "?") if padding_idx is None else input._a != padding_idx % weight._a.shape[0]
+    keep = (
+        np.ones(input.numel(), "?")
+        if padding_idx is None
+        else input._a != padding_idx % weight._a.shape[0]
+    )
     bags = []
     for a, b in zip(starts, [*starts[1:], input.numel()], strict=True):
         members = np.flatnonzero(keep[a:b]) + a
@@ -169,7 +189,9 @@ def embedding_bag(
             bags.append(zeros(weight._a.shape[1], dtype=weight.dtype))
             continue
         part = rows[wrap(members)]
-        bags.append(part.sum(0) if mode == "sum" else part.mean(0) if mode == "mean" else part.max(0)[0])
+        bags.append(
+            part.sum(0) if mode == "sum" else part.mean(0) if mode == "mean" else part.max(0)[0]
+        )
     return stack(bags, 0) if bags else zeros(0, weight._a.shape[1], dtype=weight.dtype)
 
 

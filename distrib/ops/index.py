@@ -103,7 +103,9 @@ def _prepare(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
         elif isinstance(k, Tensor):
             d = k._a.dtype
             if d.kind not in "biu":
-                raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {d}")
+                raise IndexError(
+                    f"tensors used as indices must be long, int, byte or bool tensors, got {d}"
+                )
             if d == np.uint8:
                 k = wrap(k._a.astype("?"))
             if k._a.ndim == 0 and d.kind != "b" and not k.is_meta and type(k._a) is ndarray:
@@ -118,9 +120,9 @@ def _prepare(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
                 f"indices (got {type(k).__name__})"
             )
-    used = sum(
-        t._a.ndim if t._a.dtype.kind == "b" else 1 for t in tensors
-    ) + sum(1 for k in spec if type(k) in (int, slice))
+    used = sum(t._a.ndim if t._a.dtype.kind == "b" else 1 for t in tensors) + sum(
+        1 for k in spec if type(k) in (int, slice)
+    )
     if used > x._a.ndim:
         raise IndexError(f"too many indices for tensor of dimension {x._a.ndim}")
     for t in tensors:
@@ -131,7 +133,9 @@ def _prepare(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
 
 def _check_mask(x: Tensor, mask: Tensor, spec: Any) -> None:
     if len(spec) == 1 and mask._a.shape != x._a.shape[: mask._a.ndim]:
-        bad = next(i for i, (a, b) in enumerate(zip(mask._a.shape, x._a.shape, strict=False)) if a != b)
+        bad = next(
+            i for i, (a, b) in enumerate(zip(mask._a.shape, x._a.shape, strict=False)) if a != b
+        )
         raise IndexError(
             f"The shape of the mask {list(mask._a.shape)} at index {bad} does not match the shape of the "
             f"indexed tensor {list(x._a.shape)} at index {bad}"
@@ -139,7 +143,10 @@ def _check_mask(x: Tensor, mask: Tensor, spec: Any) -> None:
 
 
 def _nested(k: Any) -> Any:
-    return [_nested(i) if isinstance(i, (list, tuple)) else i._a if isinstance(i, Tensor) else i for i in k]
+    return [
+        _nested(i) if isinstance(i, (list, tuple)) else i._a if isinstance(i, Tensor) else i
+        for i in k
+    ]
 
 
 def _check_steps(key: Any) -> None:
@@ -217,13 +224,21 @@ def _check_range(x: Tensor, spec: Any, tensors: list[Tensor]) -> None:
     if any(t.is_meta for t in tensors):
         return
     if len({t.device for t in (x, *tensors)}) > 1:
-        raise RuntimeError(f"indices should be either on cpu or on the same device as the indexed tensor ({x.device})")
+        raise RuntimeError(
+            f"indices should be either on cpu or on the same device as the indexed tensor ({x.device})"
+        )
 
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """`x[key] = value`: writes in place, with the history of the value."""
     kind = type(key)
-    if kind is int or kind is slice or (kind is tuple and BASIC.issuperset(map(type, key))) or key is None or key is Ellipsis:
+    if (
+        kind is int
+        or kind is slice
+        or (kind is tuple and BASIC.issuperset(map(type, key)))
+        or key is None
+        or key is Ellipsis
+    ):
         view = getitem(x, key)
         _assign(view, value)
         return
@@ -243,7 +258,9 @@ def _value(x: Tensor, value: Any) -> Tensor:
     a = np.asarray(value)
     if a.dtype.kind not in "biufcV":
         raise TypeError(f"can't assign a {type(value).__name__} to a {x.type()}")
-    return wrap(a.astype(x._a.dtype) if type(x._a) is ndarray else xp_of(x._a).asarray(a.astype(x._a.dtype)))
+    return wrap(
+        a.astype(x._a.dtype) if type(x._a) is ndarray else xp_of(x._a).asarray(a.astype(x._a.dtype))
+    )
 
 
 def _assign(view: Tensor, value: Any) -> None:
@@ -268,7 +285,9 @@ def _put(x: Tensor, spec: Any, tensors: list[Tensor], value: Tensor, accumulate:
             else:
                 x._a[key] = value._a
         except ValueError as e:
-            raise ShapeError(f"shape mismatch: value tensor of shape {list(value._a.shape)} cannot be broadcast to indexing result ({e})") from None
+            raise ShapeError(
+                f"shape mismatch: value tensor of shape {list(value._a.shape)} cannot be broadcast to indexing result ({e})"
+            ) from None
         except IndexError as e:
             raise IndexError(str(e).replace(" axis ", " dimension ")) from None
         x._bump()
@@ -319,7 +338,9 @@ put_ = operator(
 
 def _list_spec(x: Tensor, indices: Any) -> tuple[Any, list[Tensor]]:
     if not isinstance(indices, (tuple, list)):
-        raise TypeError(f"index_put_(): argument 'indices' must be tuple of Tensors, not {type(indices).__name__}")
+        raise TypeError(
+            f"index_put_(): argument 'indices' must be tuple of Tensors, not {type(indices).__name__}"
+        )
     return _prepare(x, tuple(slice(None) if i is None else i for i in indices))
 
 
@@ -328,7 +349,9 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     """Write values where index tensors point, in place; accumulate adds."""
     spec, tensors = _list_spec(self, indices)
     if values._a.dtype != self._a.dtype:
-        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {self.dtype} for the destination and {values.dtype} for the source.")
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {self.dtype} for the destination and {values.dtype} for the source."
+        )
     if not tensors:
         tensors, spec = [], spec
     return _put(self, spec, tensors, values, accumulate)
@@ -339,7 +362,9 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     """A copy with values written where index tensors point."""
     spec, tensors = _list_spec(input, indices)
     if values._a.dtype != input._a.dtype:
-        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source.")
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source."
+        )
     made: Tensor = put_([input, values, *tensors], spec=spec, accumulate=accumulate)
     return made
 
@@ -355,15 +380,21 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     from .compare import where
 
     if mask._a.dtype.kind != "b":
-        raise RuntimeError("masked_fill only supports boolean masks, but got mask with dtype " + str(mask.dtype))
+        raise RuntimeError(
+            "masked_fill only supports boolean masks, but got mask with dtype " + str(mask.dtype)
+        )
     if isinstance(value, Tensor):
         if value._a.ndim:
-            raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s).")
+            raise RuntimeError(
+                f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s)."
+            )
     else:
         if isinstance(value, complex) and not input.is_complex():
             raise RuntimeError("value cannot be converted to type without overflow")
         value = wrap(xp_of(input._a).asarray(np.asarray(value, input._a.dtype)))
-    made: Tensor = where(mask, value.to(input.dtype) if value._a.dtype != input._a.dtype else value, input)
+    made: Tensor = where(
+        mask, value.to(input.dtype) if value._a.dtype != input._a.dtype else value, input
+    )
     return made
 
 
@@ -389,9 +420,14 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     from .shape import broadcast_tensors
 
     if mask._a.dtype.kind != "b":
-        raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + str(mask.dtype))
+        raise RuntimeError(
+            "masked_scatter_ only supports boolean masks, but got mask with dtype "
+            + str(mask.dtype)
+        )
     if input._a.dtype != source._a.dtype:
-        raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}")
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
+        )
     x, m = broadcast_tensors(input, mask)
     n = int(m._a.sum())
     if source.numel() < n:

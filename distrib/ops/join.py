@@ -23,7 +23,9 @@ def _cat(arrays: Any, dim: int) -> Any:
     d = check_dim(dim, first.ndim)
     for i, a in enumerate(kept):
         if a.ndim != first.ndim:
-            raise ShapeError(f"Tensors must have same number of dimensions: got {first.ndim} and {a.ndim}")
+            raise ShapeError(
+                f"Tensors must have same number of dimensions: got {first.ndim} and {a.ndim}"
+            )
         for j in range(a.ndim):
             if j != d and a.shape[j] != first.shape[j]:
                 raise ShapeError(
@@ -38,7 +40,9 @@ def _uncat(g: Any, shapes: Any, dim: int, want: Any) -> Any:
     d = dim % len(g.shape)
     for shape, wanted in zip(shapes, want, strict=True):
         if len(shape) == 1 and shape[0] == 0 and len(g.shape) > 1:
-            out.append(reshape_(narrow_(g, dim=d, start=0, length=0), shape=(0,)) if wanted else None)
+            out.append(
+                reshape_(narrow_(g, dim=d, start=0, length=0), shape=(0,)) if wanted else None
+            )
             continue
         n = shape[d]
         out.append(narrow_(g, dim=d, start=at, length=n) if wanted else None)
@@ -63,7 +67,9 @@ def _checked_list(tensors: Any, name: str) -> tuple[Tensor, ...]:
         raise ShapeError(f"{name}(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}"
+            )
     return tuple(tensors)
 
 
@@ -152,7 +158,12 @@ def dstack(tensors: Any) -> Tensor:
 @with_out
 def column_stack(tensors: Any) -> Tensor:
     """Vectors and matrices joined as columns."""
-    made: Tensor = hstack([t if t._a.ndim > 1 else reshape(t, (-1, 1)) for t in _checked_list(tensors, "column_stack")])
+    made: Tensor = hstack(
+        [
+            t if t._a.ndim > 1 else reshape(t, (-1, 1))
+            for t in _checked_list(tensors, "column_stack")
+        ]
+    )
     return made
 
 
@@ -169,7 +180,9 @@ def _narrow(x: Any, dim: int, start: int, length: int) -> Any:
     if length < 0:
         raise ShapeError("narrow(): length must be non-negative.")
     if not -n <= start <= n:
-        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
     start = start + n if start < 0 else start
     if start + length > n:
         raise ShapeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
@@ -212,7 +225,9 @@ def _select(x: Any, dim: int, index: int) -> Any:
     d = check_dim(dim, x.ndim)
     n = x.shape[d]
     if not -n <= index < n:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(x.shape)} at dimension {d}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(x.shape)} at dimension {d}"
+        )
     return x[(slice(None),) * d + (index, ...)]
 
 
@@ -291,7 +306,9 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
         if size < 0:
             raise ShapeError(f"split expects split_size be non-negative, but got split_size={size}")
         if size == 0 and n:
-            raise ShapeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+            raise ShapeError(
+                f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
+            )
         sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
     else:
         sizes = [int(k) for k in split_size_or_sections]
@@ -328,7 +345,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts at given places, or so many parts of nearly equal size."""
     if input._a.ndim == 0:
-        raise ShapeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+        raise ShapeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
     n = input._a.shape[check_dim(dim, input._a.ndim)]
     if isinstance(indices_or_sections, Tensor):
         indices_or_sections = indices_or_sections.tolist()
@@ -340,17 +359,23 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         return made
     ends = [*(min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections), n]
     starts = [0, *ends[:-1]]
-    return tuple(narrow(input, dim, min(a, n), max(0, b - a)) for a, b in zip(starts, ends, strict=True))
+    return tuple(
+        narrow(input, dim, min(a, n), max(0, b - a)) for a, b in zip(starts, ends, strict=True)
+    )
 
 
 def _stacked_split(name: str, dims: int, dim: int) -> Any:
     def cut(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         if input._a.ndim < dims:
-            raise ShapeError(f"torch.{name} requires a tensor with at least {dims} dimension, but got a tensor with {input._a.ndim} dimensions!")
+            raise ShapeError(
+                f"torch.{name} requires a tensor with at least {dims} dimension, but got a tensor with {input._a.ndim} dimensions!"
+            )
         d = 0 if name == "hsplit" and input._a.ndim == 1 else dim
         k = indices_or_sections
         if isinstance(k, int) and (k <= 0 or input._a.shape[d] % k):
-            raise ShapeError(f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input._a.shape[d]} is not divisible by the split_size {k}!")
+            raise ShapeError(
+                f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input._a.shape[d]} is not divisible by the split_size {k}!"
+            )
         made: tuple[Tensor, ...] = tensor_split(input, k, d)
         return made
 
@@ -359,7 +384,11 @@ def _stacked_split(name: str, dims: int, dim: int) -> Any:
     return method(name)(cut)
 
 
-hsplit, vsplit, dsplit = _stacked_split("hsplit", 1, 1), _stacked_split("vsplit", 2, 0), _stacked_split("dsplit", 3, 2)
+hsplit, vsplit, dsplit = (
+    _stacked_split("hsplit", 1, 1),
+    _stacked_split("vsplit", 2, 0),
+    _stacked_split("dsplit", 3, 2),
+)
 
 unbind_ = operator(
     "unbind", lambda input, *, dim=0: [_select(input, dim, i) for i in range(input.shape[check_dim(dim, input.ndim)])],
@@ -376,5 +405,28 @@ def _ununbind(gs: Any, shape: Any, dim: int) -> Any:
     return join([reshape_(hollow(like, shape=part) if g is None else g, shape=one) for g in gs], d)
 
 
-__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "cat", "chunk", "column_stack", "concat", "concatenate", "dsplit", "dstack", "hsplit", "hstack", "narrow", "row_stack", "select", "split", "split_with_sizes", "stack", "tensor_split", "unbind", "vsplit", "vstack"]
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "cat",
+    "chunk",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "dsplit",
+    "dstack",
+    "hsplit",
+    "hstack",
+    "narrow",
+    "row_stack",
+    "select",
+    "split",
+    "split_with_sizes",
+    "stack",
+    "tensor_split",
+    "unbind",
+    "vsplit",
+    "vstack",
+]
 publish(globals())

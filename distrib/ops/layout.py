@@ -120,7 +120,9 @@ def root_of(a: Any) -> Any:
     while type(a.base) is type(a):
         a = a.base
     base = a.base
-    if base is not None and hasattr(base, "base") and type(base.base) is type(a):  # as_strided's helper
+    if (
+        base is not None and hasattr(base, "base") and type(base.base) is type(a)
+    ):  # as_strided's helper
         return root_of(base.base)
     return a
 
@@ -137,12 +139,18 @@ def offset_of(a: Any) -> int:
 
 def _strided(x: Any, size: Any, stride: Any, storage_offset: Any) -> Any:
     if any(s < 0 for s in stride):
-        raise ShapeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+        raise ShapeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}"
+        )
     if len(size) != len(stride):
         raise ShapeError("mismatch in length of strides and shape")
     root, k = root_of(x), x.dtype.itemsize
     start = offset_of(x) if storage_offset is None else storage_offset
-    need = start + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if 0 not in size else 0
+    need = (
+        start + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        if 0 not in size
+        else 0
+    )
     if need > root.nbytes // k:
         raise ShapeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start}, and itemsize "

@@ -23,7 +23,9 @@ def mT(x: Any) -> Any:
 # ---- matmul -------------------------------------------------------------------------------------
 def _same_dtypes(a: Any, b: Any, name: str) -> None:
     if a.dtype != b.dtype:
-        raise DTypeError(f"expected m1 and m2 to have the same dtype, but got: {_cname(a)} != {_cname(b)}")
+        raise DTypeError(
+            f"expected m1 and m2 to have the same dtype, but got: {_cname(a)} != {_cname(b)}"
+        )
 
 
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long", "int32": "int", "bool": "bool",
@@ -37,7 +39,9 @@ def _cname(a: Any) -> str:
 
 def _matmul(a: Any, b: Any) -> Any:
     if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
+        raise ShapeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
+        )
     _same_dtypes(a, b, "matmul")
     if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(_mismatch(a, b))
@@ -158,9 +162,13 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices."""
     if input._a.ndim != 3 or mat2._a.ndim != 3:
-        raise ShapeError("batch1 must be a 3D tensor" if input._a.ndim != 3 else "batch2 must be a 3D tensor")
+        raise ShapeError(
+            "batch1 must be a 3D tensor" if input._a.ndim != 3 else "batch2 must be a 3D tensor"
+        )
     if input._a.shape[0] != mat2._a.shape[0]:
-        raise ShapeError(f"Expected size for first two dimensions of batch2 tensor to be: [{input._a.shape[0]}, {input._a.shape[2]}] but got: [{mat2._a.shape[0]}, {mat2._a.shape[1]}].")
+        raise ShapeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input._a.shape[0]}, {input._a.shape[2]}] but got: [{mat2._a.shape[0]}, {mat2._a.shape[1]}]."
+        )
     made: Tensor = matmul_(input, mat2)
     return made
 
@@ -170,7 +178,9 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """A matrix times a vector."""
     if input._a.ndim != 2 or vec._a.ndim != 1:
-        raise ShapeError(f"vector + matrix @ vector expected, got {vec._a.ndim}, {input._a.ndim}, {vec._a.ndim}")
+        raise ShapeError(
+            f"vector + matrix @ vector expected, got {vec._a.ndim}, {input._a.ndim}, {vec._a.ndim}"
+        )
     made: Tensor = matmul_(input, vec)
     return made
 
@@ -180,9 +190,13 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of products of two vectors."""
     if input._a.ndim != 1 or tensor._a.ndim != 1:
-        raise ShapeError(f"1D tensors expected, but got {input._a.ndim}D and {tensor._a.ndim}D tensors")
+        raise ShapeError(
+            f"1D tensors expected, but got {input._a.ndim}D and {tensor._a.ndim}D tensors"
+        )
     if input._a.dtype != tensor._a.dtype:
-        raise DTypeError(f"dot : expected both vectors to have same dtype, but found {input.dtype.name.title()} and {tensor.dtype.name.title()}")
+        raise DTypeError(
+            f"dot : expected both vectors to have same dtype, but found {input.dtype.name.title()} and {tensor.dtype.name.title()}"
+        )
     made: Tensor = matmul_(input, tensor)
     return made
 
@@ -200,7 +214,9 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of two vectors' elements."""
     if input._a.ndim != 1 or vec2._a.ndim != 1:
-        raise ShapeError(f"outer: Expected 1-D argument {'self' if input._a.ndim != 1 else 'vec2'}, but got {(input if input._a.ndim != 1 else vec2)._a.ndim}-D")
+        raise ShapeError(
+            f"outer: Expected 1-D argument {'self' if input._a.ndim != 1 else 'vec2'}, but got {(input if input._a.ndim != 1 else vec2)._a.ndim}-D"
+        )
     made: Tensor = mul(unsqueeze(input, -1), vec2)
     return made
 
@@ -216,7 +232,9 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         made: Tensor = mul(input, other)
         return made
     if input._a.shape[-1] != other._a.shape[-1]:
-        raise ShapeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input._a.shape)} and {list(other._a.shape)}")
+        raise ShapeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(input._a.shape)} and {list(other._a.shape)}"
+        )
     result: Tensor = tensordot(input, other, ([-1], [-1]))
     return result
 
@@ -225,7 +243,9 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 def _plus(input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
     scaled = product if alpha == 1 else product * alpha
     if beta == 0:
-        made: Tensor = scaled.expand(np.broadcast_shapes(tuple(input._a.shape), tuple(scaled._a.shape)))
+        made: Tensor = scaled.expand(
+            np.broadcast_shapes(tuple(input._a.shape), tuple(scaled._a.shape))
+        )
         return made
     made = (input if beta == 1 else input * beta) + scaled
     return made
@@ -238,9 +258,13 @@ def _fits(input: Tensor, product: Tensor) -> None:
     except ValueError:
         ok = False
     if not ok:
-        raise ShapeError(f"The expanded size of the tensor must match: got {list(input._a.shape)}, expected {list(want)}")
+        raise ShapeError(
+            f"The expanded size of the tensor must match: got {list(input._a.shape)}, expected {list(want)}"
+        )
     if input._a.dtype != product._a.dtype:
-        raise DTypeError(f"self and mat2 must have the same dtype, but got {input.dtype} and {product.dtype}")
+        raise DTypeError(
+            f"self and mat2 must have the same dtype, but got {input.dtype} and {product.dtype}"
+        )
 
 
 @method()
@@ -248,7 +272,9 @@ def _fits(input: Tensor, product: Tensor) -> None:
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
     if mat1._a.ndim != 2 or mat2._a.ndim != 2:
-        raise ShapeError(f"mat1 and mat2 must be matrices, got {mat1._a.ndim}-D and {mat2._a.ndim}-D tensors")
+        raise ShapeError(
+            f"mat1 and mat2 must be matrices, got {mat1._a.ndim}-D and {mat2._a.ndim}-D tensors"
+        )
     product = mm(mat1, mat2)
     _fits(input, product)
     return _plus(input, product, beta, alpha)
@@ -272,7 +298,9 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 
 @method()
 @with_out
-def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
     """beta * input + alpha * bmm(batch1, batch2)."""
     product = bmm(batch1, batch2)
     _fits(input, product)
@@ -281,7 +309,9 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
 
 @method()
 @with_out
-def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
     """beta * input + alpha * the sum of bmm(batch1, batch2)."""
     product = bmm(batch1, batch2).sum(0)
     _fits(input, product)
@@ -304,11 +334,15 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Tensor:
 # ---- linear ---------------------------------------------------------------------------------------
 def _linear(input: Any, weight: Any, bias: Any) -> Any:
     if input.dtype is not weight.dtype and input.dtype != weight.dtype:
-        raise DTypeError(f"mat1 and mat2 must have the same dtype, but got {_kind(input)} and {_kind(weight)}")
+        raise DTypeError(
+            f"mat1 and mat2 must have the same dtype, but got {_kind(input)} and {_kind(weight)}"
+        )
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         n = int(np.prod(input.shape[:-1])) if input.ndim > 1 else 1
         k = input.shape[-1] if input.ndim else 1
-        raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied ({n}x{k} and {weight.shape[-1]}x{weight.shape[0]})")
+        raise ShapeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({n}x{k} and {weight.shape[-1]}x{weight.shape[0]})"
+        )
     if bias is None:
         return xp.matmul(input, weight.T)
     y = xp.matmul(input, weight.T)
@@ -355,7 +389,9 @@ linear = composite(
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
     """x1' W x2 + b for every output: input1 [*, m], input2 [*, n], weight [o, m, n]."""
     if input1._a.shape[:-1] != input2._a.shape[:-1]:
-        raise ShapeError(f"bilinear(): input batch dimensions do not match: {list(input1._a.shape)} and {list(input2._a.shape)}")
+        raise ShapeError(
+            f"bilinear(): input batch dimensions do not match: {list(input1._a.shape)} and {list(input2._a.shape)}"
+        )
     if input1._a.shape[-1] != weight._a.shape[1] or input2._a.shape[-1] != weight._a.shape[2]:
         raise ShapeError(f"bilinear(): input sizes do not match weight {list(weight._a.shape)}")
     y = einsum("...m,omn,...n->...o", input1, weight, input2)
@@ -385,7 +421,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         elif b._a.shape[j] == 1 != a._a.shape[i]:
             a = a.sum(i, keepdim=True)
         if a._a.shape[i] != b._a.shape[j]:
-            raise ShapeError(f"contracted dimensions need to match, but first has size {a._a.shape[i]} in dim {i} and second has size {b._a.shape[j]} in dim {j}")
+            raise ShapeError(
+                f"contracted dimensions need to match, but first has size {a._a.shape[i]} in dim {i} and second has size {b._a.shape[j]} in dim {j}"
+            )
     free_a = [i for i in range(a._a.ndim) if i not in da]
     free_b = [j for j in range(b._a.ndim) if j not in db]
     k = int(np.prod([a._a.shape[i] for i in da]))
@@ -428,7 +466,9 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         dim = found[0]
     d = check_dim(dim, len(shape))
     if shape[d] != 3:
-        raise RuntimeError(f"inputs dimension {dim} must have length 3. Got {input._a.shape[d]} and {other._a.shape[d]}")
+        raise RuntimeError(
+            f"inputs dimension {dim} must have length 3. Got {input._a.shape[d]} and {other._a.shape[d]}"
+        )
     a, b = (x.expand(shape).unbind(d) for x in (input, other))
     parts = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
     made: Tensor = stack(parts, d)

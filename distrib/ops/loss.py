@@ -37,7 +37,11 @@ def _reduction(reduction: str, size_average: Any, reduce: Any) -> str:
     """The reduction that the older flags mean."""
     if size_average is None and reduce is None:
         return reduction
-    warnings.warn("size_average and reduce args will be deprecated, please use reduction='...' instead.", UserWarning, stacklevel=3)
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use reduction='...' instead.",
+        UserWarning,
+        stacklevel=3,
+    )
     if reduce is False:
         return "none"
     return "sum" if size_average is False else "mean"
@@ -135,11 +139,15 @@ def _class_last(input: Tensor, target: Tensor, name: str) -> tuple[Any, Any, Any
         raise ShapeError(f"{name}: Expected input of at least one dimension")
     if len(s) == 1:
         if target._a.ndim > 0 and tuple(target._a.shape) != ():
-            raise ShapeError(f"size mismatch (got input: {list(s)}, target: {list(target._a.shape)})")
+            raise ShapeError(
+                f"size mismatch (got input: {list(s)}, target: {list(target._a.shape)})"
+            )
         return input.unsqueeze(0), target.reshape(1), ()
     if target._a.ndim != len(s) - 1 or target._a.shape[0] != s[0]:
         if target._a.ndim and s[0] != target._a.shape[0]:
-            raise ValueError(f"Expected input batch_size ({s[0]}) to match target batch_size ({target._a.shape[0]}).")
+            raise ValueError(
+                f"Expected input batch_size ({s[0]}) to match target batch_size ({target._a.shape[0]})."
+            )
         raise ShapeError(f"Expected target size {[s[0], *s[2:]]}, got {list(target._a.shape)}")
     if tuple(target._a.shape[1:]) != s[2:]:
         raise ShapeError(f"Expected target size {[s[0], *s[2:]]}, got {list(target._a.shape)}")
@@ -168,7 +176,9 @@ def _weights(weight: Any, rows: Tensor, target: Tensor, classes: int, ignore_ind
     if weight is None:
         return None if target.is_meta or keep.all() else wrap(keep.astype(rows._a.dtype))
     if weight._a.ndim != 1 or weight.numel() != classes:
-        raise ShapeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: {list(weight._a.shape)}")
+        raise ShapeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: {list(weight._a.shape)}"
+        )
     w = weight._a[np.where(keep, target._a, 0)] * keep
     return wrap(w.astype(rows._a.dtype))
 
@@ -219,7 +229,9 @@ def cross_entropy(
     return result
 
 
-def _soft_targets(input: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
+def _soft_targets(
+    input: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float
+) -> Tensor:
     dim = 1 if input._a.ndim > 1 else 0
     classes = input._a.shape[dim]
     if smoothing > 0:
@@ -256,15 +268,24 @@ def nll_loss(
 
 
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Cross-entropy of probabilities with targets in [0, 1]; logarithms are clamped at -100."""
     reduction = _reduction(reduction, size_average, reduce)
     if target._a.shape != input._a.shape:
-        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they have the same size.")
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they have the same size."
+        )
     a = input._a
     if a.dtype != target._a.dtype:
-        raise DTypeError(f"Found dtype {target.dtype.name.title()} but expected {input.dtype.name.title()}")
+        raise DTypeError(
+            f"Found dtype {target.dtype.name.title()} but expected {input.dtype.name.title()}"
+        )
     if type(a) is np.ndarray and a.size and not bool(((a >= 0) & (a <= 1)).all()):
         raise RuntimeError(
             f"all elements of input should be between 0 and 1, got {a.min():g} to {a.max():g}"
@@ -308,7 +329,9 @@ def binary_cross_entropy_with_logits(
     """Cross-entropy of logits with targets in [0, 1]."""
     reduction = _reduction(reduction, size_average, reduce)
     if target._a.shape != input._a.shape:
-        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+        raise ValueError(
+            f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
     if pos_weight is None:
         loss: Tensor = bce_logits(input, target)
     else:
@@ -338,7 +361,14 @@ def _pair(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
     return input, target
 
 
-def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Tensor:
     """The square of differences."""
     a, b = _pair(input, target, "mse_loss")
     loss: Tensor = (a - b).square()
@@ -357,13 +387,27 @@ def _weighted(loss: Tensor, weight: Any, reduction: str) -> Tensor:
     return _reduced(loss, reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Tensor:
     """The size of differences."""
     a, b = _pair(input, target, "l1_loss")
     return _weighted((a - b).abs(), weight, _reduction(reduction, size_average, reduce))
 
 
-def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
     """Squares below beta, sizes above."""
     from .compare import where
 
@@ -377,13 +421,17 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, redu
     return _reduced(where(z < beta, z * z * (0.5 / beta), z - 0.5 * beta), reduction)
 
 
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Tensor:
     """Squares below delta, delta times sizes above."""
     from .compare import where
 
     a, b = _pair(input, target, "huber_loss")
     if delta <= 0:
-        raise RuntimeError(f"huber_loss does not support non-positive values for delta. Got {delta}")
+        raise RuntimeError(
+            f"huber_loss does not support non-positive values for delta. Got {delta}"
+        )
     z = (a - b).abs()
     return _weighted(where(z < delta, z * z * 0.5, (z - 0.5 * delta) * delta), weight, reduction)
 

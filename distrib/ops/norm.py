@@ -95,13 +95,29 @@ def _bn_eval(x: Any, w: Any, b: Any, mean: Any, var: Any, eps: float) -> Any:
     return y if b is None else y + _across(b, x.ndim)
 
 
-def _bn_eval_cpu(input: Any, weight: Any = None, bias: Any = None, mean: Any = None, var: Any = None, *, eps: float) -> Any:
+def _bn_eval_cpu(
+    input: Any,
+    weight: Any = None,
+    bias: Any = None,
+    mean: Any = None,
+    var: Any = None,
+    *,
+    eps: float,
+) -> Any:
     if fits(input, weight, bias, mean, var):
         return fast.batch_norm_eval(input, weight, bias, mean, var, eps, False)
     return batch_norm_eval_generic(input, weight, bias, mean, var, eps=eps)
 
 
-def bn_eval_formula(input: Any, weight: Any = None, bias: Any = None, mean: Any = None, var: Any = None, *, eps: float) -> Any:
+def bn_eval_formula(
+    input: Any,
+    weight: Any = None,
+    bias: Any = None,
+    mean: Any = None,
+    var: Any = None,
+    *,
+    eps: float,
+) -> Any:
     """Batch norm with given statistics, in differentiable operators."""
     shape = (1, -1) + (1,) * (input._a.ndim - 2)
     y = (input - mean.reshape(shape)) * (var + eps).rsqrt().reshape(shape)
@@ -109,7 +125,9 @@ def bn_eval_formula(input: Any, weight: Any = None, bias: Any = None, mean: Any 
     return y if bias is None else y + bias.reshape(shape)
 
 
-def _bn_eval_backward(g: Any, input: Any, weight: Any, mean: Any, var: Any, eps: float, want: Any) -> Any:
+def _bn_eval_backward(
+    g: Any, input: Any, weight: Any, mean: Any, var: Any, eps: float, want: Any
+) -> Any:
     rstd = 1 / xp.sqrt(var + eps)
     scale = rstd if weight is None else rstd * weight
     dims = (0, *range(2, g.ndim))
@@ -143,19 +161,34 @@ def batch_norm(
         empty: Tensor = input.clone()
         return empty
     if input._a.ndim < 2:
-        raise ShapeError(f"batch_norm: expected input of at least 2 dimensions, got {list(input._a.shape)}")
+        raise ShapeError(
+            f"batch_norm: expected input of at least 2 dimensions, got {list(input._a.shape)}"
+        )
     c = input._a.shape[1]
-    for name, v in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    for name, v in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
         if v is not None and v.numel() != c:
             raise ShapeError(f"{name} should contain {c} elements not {v.numel()}")
     if not training:
         if running_mean is None or running_var is None:
-            raise RuntimeError("running_mean must be defined in evaluation mode" if running_mean is None else "running_var must be defined in evaluation mode")
+            raise RuntimeError(
+                "running_mean must be defined in evaluation mode"
+                if running_mean is None
+                else "running_var must be defined in evaluation mode"
+            )
         y: Tensor = batch_norm_eval(input, weight, bias, running_mean, running_var, eps=eps)
         return y
     n = input.numel() // max(c, 1)
     if n <= 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input._a.shape)}" if n == 1 else f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {list(input._a.shape)}"
+            if n == 1
+            else f"Expected more than 1 value per channel when training, got input size {input.shape}"
+        )
     y, mean, rstd = batch_norm_train(input, weight, bias, eps=eps)
     if running_mean is not None:
         var = 1 / (rstd._a * rstd._a) - eps
@@ -201,17 +234,27 @@ def ln_formula(input: Any, weight: Any = None, bias: Any = None, *, dims: int, e
 
 
 def _ln_backward(g: Any, input: Any, weight: Any, h: Any, rstd: Any, dims: int, want: Any) -> Any:
-    if rstd.ndim == 1 and h.ndim == 1 and type(g) is np.ndarray and has("layer_norm"):  # the compiled form keeps mean and rstd
+    if (
+        rstd.ndim == 1 and h.ndim == 1 and type(g) is np.ndarray and has("layer_norm")
+    ):  # the compiled form keeps mean and rstd
         shape = input.shape[input.ndim - dims :]
         gx, gw, gb = fast.layer_norm_grad(g, input, math.prod(shape), _flat(weight), h, rstd)
-        return gx.reshape(g.shape), gw.reshape(shape) if want[1] else None, gb.reshape(shape) if want[2] else None
+        return (
+            gx.reshape(g.shape),
+            gw.reshape(shape) if want[1] else None,
+            gb.reshape(shape) if want[2] else None,
+        )
     last, lead = tuple(range(g.ndim - dims, g.ndim)), tuple(range(g.ndim - dims))
     n = math.prod(g.shape[g.ndim - dims :])
     u = g if weight is None else g * weight
     a = xp.add.reduce(u, last, keepdims=True) / n
     b = xp.add.reduce(u * h, last, keepdims=True) / n
     gx = (u - a - h * b) * rstd if want[0] else None
-    return gx, xp.add.reduce(g * h, lead) if want[1] else None, xp.add.reduce(g, lead) if want[2] else None
+    return (
+        gx,
+        xp.add.reduce(g * h, lead) if want[1] else None,
+        xp.add.reduce(g, lead) if want[2] else None,
+    )
 
 
 native_layer_norm = composite(
@@ -232,23 +275,33 @@ def _ln_ref(x: Any, w: Any, b: Any, last: Any, eps: float) -> Any:
 def _tail(input: Any, normalized_shape: Any, weight: Any, bias: Any) -> tuple[int, ...]:
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []")
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []"
+        )
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and tuple(v._a.shape) != shape:
-            raise ShapeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(v._a.shape)} and normalized_shape = {list(shape)}")
+            raise ShapeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(v._a.shape)} and normalized_shape = {list(shape)}"
+            )
     if input._a.ndim < len(shape) or tuple(input._a.shape[input._a.ndim - len(shape) :]) != shape:
-        raise ShapeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size{list(input._a.shape)}")
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size{list(input._a.shape)}"
+        )
     return shape
 
 
-def layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise over the last dimensions."""
     shape = _tail(input, normalized_shape, weight, bias)
     y: Tensor = native_layer_norm(input, weight, bias, dims=len(shape), eps=eps)
     return y
 
 
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None
+) -> Tensor:
     """Divide by the root mean square over the last dimensions."""
     shape = _tail(input, normalized_shape, weight, None)
     if eps is None:
@@ -259,17 +312,25 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Any = None, eps: floa
 
 
 # ---- group and instance norm: layer norm and batch norm of other shapes -----------------------------------
-def group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise groups of channels of [N, C, ...] in each sample."""
     s = tuple(input._a.shape)
     if len(s) < 2:
         raise ShapeError(f"Expected at least 2 dimensions for input tensor but received {len(s)}")
     if num_groups <= 0 or s[1] % num_groups:
-        raise ShapeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(s)} and num_groups={num_groups}")
+        raise ShapeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(s)} and num_groups={num_groups}"
+        )
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and (v._a.ndim != 1 or v.numel() != s[1]):
-            raise ShapeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape {list(v._a.shape)} and input of shape {list(s)}")
-    y = native_layer_norm(input.reshape(s[0], num_groups, math.prod(s[1:]) // num_groups), None, None, dims=1, eps=eps).reshape(s)
+            raise ShapeError(
+                f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape {list(v._a.shape)} and input of shape {list(s)}"
+            )
+    y = native_layer_norm(
+        input.reshape(s[0], num_groups, math.prod(s[1:]) // num_groups), None, None, dims=1, eps=eps
+    ).reshape(s)
     shape = (1, -1) + (1,) * (len(s) - 2)
     y = y if weight is None else y * weight.reshape(shape)
     made: Tensor = y if bias is None else y + bias.reshape(shape)
@@ -283,14 +344,25 @@ def instance_norm(
     """Normalise each channel of each sample of [N, C, ...]."""
     s = tuple(input._a.shape)
     if use_input_stats and math.prod(s[2:]) == 1:
-        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size {input.shape}"
+        )
     n, c = s[:2]
 
     def each(v: Any) -> Any:
         return None if v is None else v.repeat(n)
 
     mean, var = (None if v is None else wrap(np.tile(v._a, n)) for v in (running_mean, running_var))
-    y = batch_norm(input.reshape(1, n * c, *s[2:]), mean, var, each(weight), each(bias), use_input_stats, momentum, eps)
+    y = batch_norm(
+        input.reshape(1, n * c, *s[2:]),
+        mean,
+        var,
+        each(weight),
+        each(bias),
+        use_input_stats,
+        momentum,
+        eps,
+    )
     for running, moved in ((running_mean, mean), (running_var, var)):
         if running is not None and use_input_stats and moved is not None:
             running._a[...] = moved._a.reshape(n, c).mean(0)
@@ -299,13 +371,17 @@ def instance_norm(
     return made
 
 
-def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
     """Divide by a power of the mean square over neighbouring channels."""
+    from .avgpool import avg_pool2d, avg_pool3d
     from .pad import pad
-    from .pool import avg_pool2d, avg_pool3d
 
     if input._a.ndim < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {input._a.ndim} dimensions)")
+        raise ValueError(
+            f"Expected 3D or higher dimensionality                          input (got {input._a.ndim} dimensions)"
+        )
     if input.numel() == 0:
         return input
     square, s = input.mul(input), tuple(input._a.shape)
@@ -319,7 +395,9 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     return y
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
+def normalize(
+    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Tensor:
     """Divide by the p-norm along a dimension."""
     from .stats import norm
 

@@ -20,7 +20,9 @@ def _constant(x: Any, sides: Any, value: Any) -> Any:
     shape = tuple(n + a + b for n, (a, b) in zip(x.shape, sides, strict=True))
     y = xp.full(shape, value, x.dtype)
     inner = tuple(slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, sides, strict=True))
-    outer = tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, sides, strict=True))
+    outer = tuple(
+        slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, sides, strict=True)
+    )
     y[inner] = x[outer]
     return y
 
@@ -49,14 +51,22 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
     """Pad the last dimensions: (left, right) of the last, then of the one before it ...; negative sides cut."""
     sides = [int(k) for k in pad]
     if len(sides) % 2:
-        raise ShapeError("Padding length must be divisible by 2" if mode == "constant" else f"Padding length should be divisible by 2, got {len(sides)}")
+        raise ShapeError(
+            "Padding length must be divisible by 2"
+            if mode == "constant"
+            else f"Padding length should be divisible by 2, got {len(sides)}"
+        )
     pairs, ndim = [tuple(sides[i : i + 2]) for i in range(0, len(sides), 2)], input._a.ndim
     if len(pairs) > ndim:
-        raise ShapeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(sides)} and input of dimension {ndim}")
+        raise ShapeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(sides)} and input of dimension {ndim}"
+        )
     if mode == "constant":
         for d, (a, b) in enumerate(pairs):
             if input._a.shape[ndim - 1 - d] + a + b < 0:
-                raise ShapeError(f"The input size {input._a.shape[ndim - 1 - d]}, plus negative padding {a} and {b}, resulted in a negative output size, which is invalid. Check dimension {ndim - 1 - d} of your input.")
+                raise ShapeError(
+                    f"The input size {input._a.shape[ndim - 1 - d]}, plus negative padding {a} and {b}, resulted in a negative output size, which is invalid. Check dimension {ndim - 1 - d} of your input."
+                )
         full = ((0, 0),) * (ndim - len(pairs)) + tuple(pairs[::-1])
         made: Tensor = constant_pad(input, sides=full, value=0.0 if value is None else value)
         return made
@@ -65,13 +75,17 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if ndim not in (len(pairs) + 1, len(pairs) + 2) or len(pairs) > 3:
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+        raise NotImplementedError(
+            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
+        )
     made = input
     for d, (a, b) in enumerate(pairs):
         dim = ndim - 1 - d
         n = input._a.shape[dim]
         if mode == "reflect" and max(a, b) >= n:
-            raise ShapeError(f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({a}, {b}) at dimension {dim} of input {list(input._a.shape)}")
+            raise ShapeError(
+                f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({a}, {b}) at dimension {dim} of input {list(input._a.shape)}"
+            )
         if mode == "circular" and max(a, b) > n:
             raise ShapeError("Padding value causes wrapping around more than once.")
         made = _along(made, dim, n, a, b, mode)

@@ -10,10 +10,11 @@ import numpy as np
 from ..dtypes import F4
 from ..errors import ShapeError
 from ..tensor import Tensor
-from .conv import _tap_slices, _windows, ntuple
+from .conv import ntuple
 from .native import fast, fits
-from .registry import operator, publish, with_out
+from .registry import operator, publish
 from .shape import _a
+from .window import _windows
 
 xp: Any = None  # bound per array type
 max_pool_generic: Any = None  # the NumPy form, bound beside the compiled one
@@ -33,9 +34,13 @@ def _low(d: Any) -> Any:
     return -np.inf if d.kind in "fV" else np.iinfo(d).min
 
 
-def _frame(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, value: Any) -> Any:
+def _frame(
+    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, value: Any
+) -> Any:
     """The input with a border wide enough for every window, and the number of windows."""
-    out = [out_size(*a, ceil) for a in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)]
+    out = [
+        out_size(*a, ceil) for a in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    ]
     sides = [(0, 0), (0, 0)]
     for n, k, s, p, d, o in zip(x.shape[2:], kernel, stride, padding, dilation, out, strict=True):
         sides.append((p, max(0, (o - 1) * s + (k - 1) * d + 1 - n - p)))
@@ -45,7 +50,9 @@ def _frame(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: 
 def _max_pool(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
     n = len(kernel)
     framed, out = _frame(x, kernel, stride, padding, dilation, ceil, _low(x.dtype))
-    w = _windows(framed, kernel, stride, dilation)[(slice(None), slice(None), *(slice(0, o) for o in out))]
+    w = _windows(framed, kernel, stride, dilation)[
+        (slice(None), slice(None), *(slice(0, o) for o in out))
+    ]
     flat = w.reshape(*w.shape[: 2 + n], -1)
     best = flat.argmax(-1)
     y = xp.take_along_axis(flat, best[..., None], -1)[..., 0]
@@ -67,11 +74,15 @@ def _flat_index(best: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
     return place.astype("i8")
 
 
-def _max_pool_cpu(input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
+def _max_pool_cpu(
+    input: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+) -> Any:
     if fits(input, only=F4) and input.ndim == 4:
         y, taps = fast.max_pool2d(input, kernel, stride, padding, dilation, ceil)
         return y, Taps(taps, input.shape[2:], kernel, stride, padding, dilation)
-    return max_pool_generic(input, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return max_pool_generic(
+        input, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil=ceil
+    )
 
 
 class Taps:
@@ -127,7 +138,9 @@ _POOL = {"kernel": (2, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 
 def _pool_ref(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
     x = np.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=-np.inf)
     rows, cols = range(0, x.shape[2] - 1, 2), range(x.shape[3] - 1)
-    return np.stack([np.stack([x[:, :, i : i + 2, j : j + 2].max((2, 3)) for j in cols], -1) for i in rows], -2)
+    return np.stack(
+        [np.stack([x[:, :, i : i + 2, j : j + 2].max((2, 3)) for j in cols], -1) for i in rows], -2
+    )
 
 
 max_pool = operator(
@@ -156,35 +169,66 @@ pooled: Any = operator(
 )  # fmt: skip
 
 
-def _prepare(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, n: int, name: str) -> Any:
+def _prepare(
+    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, n: int, name: str
+) -> Any:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}"
+        )
     k = ntuple(kernel, n, "kernel_size")
-    s = k if stride is None or (isinstance(stride, (tuple, list)) and not stride) else ntuple(stride, n, "stride")
+    s = (
+        k
+        if stride is None or (isinstance(stride, (tuple, list)) and not stride)
+        else ntuple(stride, n, "stride")
+    )
     p, d = ntuple(padding, n, "padding"), ntuple(dilation, n, "dilation")
     if x._a.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x._a.shape)}")
+        raise ShapeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x._a.shape)}"
+        )
     if any(v == 0 for v in x._a.shape[-n - 1 :]):
-        raise ShapeError(f"{name}: Expected {n + 2}D (batch mode) tensor expected for input with non-zero dimensions, but got {list(x._a.shape)}")
+        raise ShapeError(
+            f"{name}: Expected {n + 2}D (batch mode) tensor expected for input with non-zero dimensions, but got {list(x._a.shape)}"
+        )
     if min(k) <= 0 or min(d) <= 0:
-        raise ShapeError(f"{name}: kernel size and dilation should be greater than zero, but got kernel size {list(k)}, dilation {list(d)}")
+        raise ShapeError(
+            f"{name}: kernel size and dilation should be greater than zero, but got kernel size {list(k)}, dilation {list(d)}"
+        )
     if min(s) <= 0:
-        raise ShapeError(f"{name}: stride should not be zero" if 0 in s else f"{name}: stride should be greater than zero, but got {list(s)}")
+        raise ShapeError(
+            f"{name}: stride should not be zero"
+            if 0 in s
+            else f"{name}: stride should be greater than zero, but got {list(s)}"
+        )
     for a, b, e in zip(p, k, d, strict=True):
         if a < 0:
             raise ShapeError(f"pad must be non-negative, but got pad: {a}")
         if a > ((b - 1) * e + 1) / 2:
-            raise ShapeError(f"pad should be at most half of effective kernel size, but got pad={a}, kernel_size={b} and dilation={e}")
+            raise ShapeError(
+                f"pad should be at most half of effective kernel size, but got pad={a}, kernel_size={b} and dilation={e}"
+            )
     return k, s, p, d
 
 
 def _sized(x: Any, k: Any, s: Any, p: Any, d: Any, ceil: bool, n: int, name: str) -> None:
     size = [out_size(*a, ceil) for a in zip(x._a.shape[-n:], k, s, p, d, strict=True)]
     if any(o <= 0 for o in size):
-        raise ShapeError(f"Given input size: ({'x'.join(map(str, x._a.shape[-n - 1:]))}). Calculated output size: ({'x'.join(map(str, (x._a.shape[-n - 1], *size)))}). Output size is too small")
+        raise ShapeError(
+            f"Given input size: ({'x'.join(map(str, x._a.shape[-n - 1 :]))}). Calculated output size: ({'x'.join(map(str, (x._a.shape[-n - 1], *size)))}). Output size is too small"
+        )
 
 
-def _max(x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool, n: int) -> Any:
+def _max(
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil: bool,
+    indices: bool,
+    n: int,
+) -> Any:
     name = f"max_pool{n}d"
     k, s, p, d = _prepare(x, kernel_size, stride, padding, dilation, n, name)
     _sized(x, k, s, p, d, ceil, n, name)
@@ -200,26 +244,60 @@ def _max(x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, cei
 def _kept_index(x: Tensor, k: Any, s: Any, p: Any, d: Any, ceil: bool) -> Any:
     from .record import OPS, kernel
 
-    return kernel(OPS["max_pool"], x._a)(x._a, kernel=k, stride=s, padding=p, dilation=d, ceil=bool(ceil))[1]
+    return kernel(OPS["max_pool"], x._a)(
+        x._a, kernel=k, stride=s, padding=p, dilation=d, ceil=bool(ceil)
+    )[1]
 
 
-def max_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """The largest value of each window of [N, C, L]."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 1)
 
 
-def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """The largest value of each window of [N, C, H, W]."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 2)
 
 
-def max_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """The largest value of each window of [N, C, D, H, W]."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 3)
 
 
 def _with_indices(n: int) -> Any:
-    def pool(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    def pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
         return _max(input, kernel_size, stride, padding, dilation, ceil_mode, True, n)
 
     pool.__name__ = f"max_pool{n}d_with_indices"
@@ -227,127 +305,18 @@ def _with_indices(n: int) -> Any:
     return pool
 
 
-max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(_with_indices, (1, 2, 3))
+max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
+    _with_indices, (1, 2, 3)
+)
 
 
-# ---- average ------------------------------------------------------------------------------------------
-def _counts(size: Any, out: Any, kernel: Any, stride: Any, padding: Any, include: bool, divisor: Any) -> Any:
-    """By what each window's sum is divided."""
-    if divisor is not None:
-        return divisor
-    total: Any = 1
-    for i, (n, o, k, s, p) in enumerate(zip(size, out, kernel, stride, padding, strict=True)):
-        first = np.arange(o) * s - p
-        last = np.minimum(first + k, n + p)
-        width = last - first if include else np.minimum(last, n) - np.maximum(first, 0)
-        shape = [1] * len(size)
-        shape[i] = -1
-        total = total * width.reshape(shape)
-    return total
-
-
-def _avg(x: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, include: bool, divisor: Any) -> Any:
-    ones = (1,) * len(kernel)
-    framed, out = _frame(x, kernel, stride, padding, ones, ceil, 0)
-    y = xp.zeros((*x.shape[:2], *out), x.dtype)
-    for tap in np.ndindex(*kernel):
-        y += framed[(slice(None), slice(None), *_tap_slices(tap, out, stride, ones))]
-    counts = xp.asarray(_counts(x.shape[2:], out, kernel, stride, padding, include, divisor), x.dtype)
-    if x.dtype.kind in "iu":
-        return xp.trunc(y / counts).astype(x.dtype)
-    y /= counts
-    return y
-
-
-def _unavg(g: Any, shape: Any, kernel: Any, stride: Any, padding: Any, ceil: bool, include: bool, divisor: Any) -> Any:
-    ones = (1,) * len(kernel)
-    out = g.shape[2:]
-    share = g / xp.asarray(_counts(shape[2:], out, kernel, stride, padding, include, divisor), g.dtype)
-    reach = [max(n + 2 * p, (o - 1) * s + k) for n, p, o, s, k in zip(shape[2:], padding, out, stride, kernel, strict=True)]
-    z = xp.zeros((*shape[:2], *reach), g.dtype)
-    for tap in np.ndindex(*kernel):
-        z[(slice(None), slice(None), *_tap_slices(tap, out, stride, ones))] += share
-    return xp.ascontiguousarray(z[(slice(None), slice(None), *(slice(p, p + n) for p, n in zip(padding, shape[2:], strict=True)))])
-
-
-_AVG = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 1), "ceil": True, "include": False, "divisor": None}
-avg_pool = operator(
-    "avg_pool",
-    lambda input, *, kernel, stride, padding, ceil, include, divisor: _avg(
-        input, kernel, stride, padding, ceil, include, divisor),
-    (lambda g, input_shape, kernel, stride, padding, ceil, include, divisor: unavg(
-        g, shape=input_shape, kernel=kernel, stride=stride, padding=padding, ceil=ceil, include=include, divisor=divisor),),
-    "math", method=False, grad_name="AvgPool2DBackward0", onnx="AveragePool",
-    samples=lambda: [((_a(1, 2, 4, 5),), {**_AVG, "padding": (0, 0), "ceil": False})],
-    ref=lambda x, **o: np.stack([np.stack([x[:, :, i:i + 2, j:j + 3].mean((2, 3)) for j in range(3)], -1)
-                                 for i in (0, 2)], -2),
-)  # fmt: skip
-unavg: Any = operator(
-    "_avg_pool_grad",
-    lambda g, *, shape, kernel, stride, padding, ceil, include, divisor: _unavg(
-        g, shape, kernel, stride, padding, ceil, include, divisor),
-    (lambda h, kernel, stride, padding, ceil, include, divisor: avg_pool(
-        h, kernel=kernel, stride=stride, padding=padding, ceil=ceil, include=include, divisor=divisor),),
-    samples=lambda: [((_a(1, 1, 2),), {"shape": (1, 1, 4), "kernel": (2,), "stride": (2,), "padding": (0,),
-                                       "ceil": False, "include": True, "divisor": None})],
-    ref=lambda g, **o: np.repeat(g, 2, -1) / 2,
-)  # fmt: skip
-
-
-def _average(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil: bool, include: bool, divisor: Any, n: int) -> Tensor:
-    name = f"avg_pool{n}d"
-    k, s, p, d = _prepare(x, kernel_size, stride, padding, 1, n, name)
-    if divisor == 0:
-        raise RuntimeError("divisor must be not zero")
-    _sized(x, k, s, p, d, ceil, n, name)
-    single = x._a.ndim == n + 1
-    x = x.unsqueeze(0) if single else x
-    y: Tensor = avg_pool(x, kernel=k, stride=s, padding=p, ceil=bool(ceil), include=bool(include), divisor=divisor)
-    return y.squeeze(0) if single else y
-
-
-def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True) -> Tensor:
-    """The mean of each window of [N, C, L]."""
-    return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1)
-
-
-@with_out
-def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: Any = None) -> Tensor:
-    """The mean of each window of [N, C, H, W]."""
-    return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
-
-
-@with_out
-def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: Any = None) -> Tensor:
-    """The mean of each window of [N, C, D, H, W]."""
-    return _average(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3)
-
-
-def _power(x: Any, p: float, kernel_size: Any, stride: Any, ceil: bool, n: int) -> Tensor:
-    k = ntuple(kernel_size, n, "kernel_size")
-    mean = _average(x.pow(p), k, stride, 0, ceil, True, None, n)
-    y: Tensor = (mean.sign() * mean.abs().relu() * math.prod(k)).pow(1.0 / p)
-    return y
-
-
-def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The p-norm of each window of [N, C, L]."""
-    return _power(input, norm_type, kernel_size, stride, ceil_mode, 1)
-
-
-def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The p-norm of each window of [N, C, H, W]."""
-    return _power(input, norm_type, kernel_size, stride, ceil_mode, 2)
-
-
-def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The p-norm of each window of [N, C, D, H, W]."""
-    return _power(input, norm_type, kernel_size, stride, ceil_mode, 3)
-
-
-__all__ = ["avg_pool1d", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d"]
+__all__ = ["max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d"]
 NN = [
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
-    "max_pool1d_with_indices", "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
-]  # fmt: skip
+    "max_pool1d",
+    "max_pool1d_with_indices",
+    "max_pool2d",
+    "max_pool2d_with_indices",
+    "max_pool3d",
+    "max_pool3d_with_indices",
+]
 publish(globals())

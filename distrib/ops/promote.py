@@ -145,7 +145,8 @@ def lowered(op: Op, args: Any, attrs: Any) -> Any:
     """Call an operator of rule "math" in float32 for half-precision inputs."""
     d = args[0]._a.dtype
     up = [
-        OPS["cast"].call(a, dtype=F4) if isinstance(a, Tensor) and a._a.dtype in LOW else a for a in args
+        OPS["cast"].call(a, dtype=F4) if isinstance(a, Tensor) and a._a.dtype in LOW else a
+        for a in args
     ]
     return lower(op.call(*up, **attrs), d)
 

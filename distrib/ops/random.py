@@ -25,14 +25,16 @@ masked_scale_generic: Any = None
 def _floating(dtype: Any, name: str) -> Any:
     raw = dtypes.default_raw() if dtype is None else dtypes.raw_of(dtype)
     if raw.kind in "biu":
-        raise NotImplementedError(f'"{name}" not implemented for \'{fill.SCALAR_NAMES[raw.name]}\'')
+        raise NotImplementedError(f"\"{name}\" not implemented for '{fill.SCALAR_NAMES[raw.name]}'")
     return raw
 
 
 def rand(*size: Any, generator: Generator | None = None, out: Any = None, dtype: Any = None, layout: Any = None,
          device: Any = None, requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1)."""
-    a = np.empty(sizes(size), _floating(dtype, "check_uniform_bounds") if out is None else out._a.dtype)
+    a = np.empty(
+        sizes(size), _floating(dtype, "check_uniform_bounds") if out is None else out._a.dtype
+    )
     fill.uniform(a, 0.0, 1.0, choose(generator))
     return finish(a, device, requires_grad, out)
 
@@ -40,7 +42,9 @@ def rand(*size: Any, generator: Generator | None = None, out: Any = None, dtype:
 def randn(*size: Any, generator: Generator | None = None, out: Any = None, dtype: Any = None, layout: Any = None,
           device: Any = None, requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1."""
-    a = np.empty(sizes(size), _floating(dtype, "normal_kernel_cpu") if out is None else out._a.dtype)
+    a = np.empty(
+        sizes(size), _floating(dtype, "normal_kernel_cpu") if out is None else out._a.dtype
+    )
     fill.normal(a, 0.0, 1.0, choose(generator))
     return finish(a, device, requires_grad, out)
 
@@ -52,13 +56,17 @@ def randint(*args: Any, generator: Generator | None = None, out: Any = None, dty
     rest = list(args)
     if size is None:
         if not rest or isinstance(rest[-1], int):
-            raise TypeError(f"randint(): argument 'size' must be tuple of ints, got {rest[-1:] or 'nothing'}")
+            raise TypeError(
+                f"randint(): argument 'size' must be tuple of ints, got {rest[-1:] or 'nothing'}"
+            )
         size = rest.pop()
     if high is None:
         high = rest.pop()
     low = rest.pop() if rest else (0 if low is None else low)
     if int(low) >= int(high):
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={int(low)} >= to={int(high)}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={int(low)} >= to={int(high)}"
+        )
     a = np.empty(sizes((tuple(size),)), dtypes.I8 if dtype is None else dtypes.raw_of(dtype))
     fill.random(a, int(low), int(high), choose(generator))
     return finish(a, device, requires_grad, out)
@@ -71,7 +79,9 @@ def randperm(n: int, *, generator: Generator | None = None, out: Any = None, dty
     return finish(sampling.permutation(int(n), raw, choose(generator)), device, requires_grad, out)
 
 
-def _like(input: Tensor, dtype: Any, device: Any, requires_grad: bool, memory_format: Any, draw: Any) -> Tensor:
+def _like(
+    input: Tensor, dtype: Any, device: Any, requires_grad: bool, memory_format: Any, draw: Any
+) -> Tensor:
     t = empty_like(input, dtype=dtype, memory_format=memory_format)
     if type(t._a) is not ndarray:
         return t.requires_grad_() if requires_grad else t
@@ -82,13 +92,27 @@ def _like(input: Tensor, dtype: Any, device: Any, requires_grad: bool, memory_fo
 def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
               requires_grad: bool = False, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in the shape of a tensor."""
-    return _like(input, dtype, device, requires_grad, memory_format, lambda a: fill.uniform(a, 0.0, 1.0, choose(generator)))
+    return _like(
+        input,
+        dtype,
+        device,
+        requires_grad,
+        memory_format,
+        lambda a: fill.uniform(a, 0.0, 1.0, choose(generator)),
+    )
 
 
 def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, layout: Any = None, device: Any = None,
                requires_grad: bool = False, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers in the shape of a tensor."""
-    return _like(input, dtype, device, requires_grad, memory_format, lambda a: fill.normal(a, 0.0, 1.0, choose(generator)))
+    return _like(
+        input,
+        dtype,
+        device,
+        requires_grad,
+        memory_format,
+        lambda a: fill.normal(a, 0.0, 1.0, choose(generator)),
+    )
 
 
 def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Generator | None = None, dtype: Any = None, layout: Any = None,
@@ -127,7 +151,9 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Gene
     return finish(a, device, requires_grad, out)
 
 
-def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Any = None) -> Tensor:
+def bernoulli(
+    input: Tensor, p: Any = None, *, generator: Generator | None = None, out: Any = None
+) -> Tensor:
     """1 with the probability that each element gives."""
     a = np.empty_like(input._a)
     if p is not None:
@@ -138,9 +164,21 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     return made + input * 0 if out is None and input._n is not None else made
 
 
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None, out: Any = None) -> Tensor:
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+    out: Any = None,
+) -> Tensor:
     """Indices drawn with the weights of each row."""
-    return finish(sampling.multinomial(input._a, int(num_samples), replacement, choose(generator)), None, False, out)
+    return finish(
+        sampling.multinomial(input._a, int(num_samples), replacement, choose(generator)),
+        None,
+        False,
+        out,
+    )
 
 
 method("bernoulli")(bernoulli)
@@ -164,7 +202,14 @@ def _drawn(self: Tensor, draw: Any) -> Tensor:
 
 
 @method()
-def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **kw: Any) -> Tensor:
+def uniform_(
+    self: Tensor,
+    from_: float = 0.0,
+    to: float = 1.0,
+    *,
+    generator: Generator | None = None,
+    **kw: Any,
+) -> Tensor:
     """Fill with uniform numbers in [from, to)."""
     low = kw.pop("from", from_)
     if kw:
@@ -173,7 +218,9 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Ge
 
 
 @method()
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers."""
     return _drawn(self, lambda a: fill.normal(a, float(mean), float(std), choose(generator)))
 
@@ -181,7 +228,13 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Gen
 @method()
 def random_(self: Tensor, *args: Any, generator: Generator | None = None, **kw: Any) -> Tensor:
     """Fill with integers: all that the dtype holds, [0, to) or [from, to)."""
-    low, high = (kw.get("from"), kw.get("to")) if not args else (0, args[0]) if len(args) == 1 else (args[0], args[1])
+    low, high = (
+        (kw.get("from"), kw.get("to"))
+        if not args
+        else (0, args[0])
+        if len(args) == 1
+        else (args[0], args[1])
+    )
     return _drawn(self, lambda a: fill.random(a, low, high, choose(generator)))
 
 
@@ -200,13 +253,17 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
 
 
 @method()
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with Cauchy-distributed numbers."""
     return _drawn(self, lambda a: fill.cauchy(a, float(median), float(sigma), choose(generator)))
 
 
 @method()
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with numbers whose logarithm is normal."""
     return _drawn(self, lambda a: fill.log_normal(a, float(mean), float(std), choose(generator)))
 
@@ -288,7 +345,9 @@ def _channels(input: Tensor) -> tuple[int, ...]:
     return (*input._a.shape[:2], *(1 for _ in input._a.shape[2:]))
 
 
-def feature_dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def feature_dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """In training, zero whole channels of [N, C, ...] with probability p."""
     _check_p(p)
     if not training or p == 0.0 or input.numel() == 0:
@@ -297,23 +356,31 @@ def feature_dropout(input: Tensor, p: float = 0.5, training: bool = True, inplac
     return _into(input, y) if inplace else y
 
 
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """In training, zero whole channels of [N, C, L] or [C, L]."""
     _check_p(p)
     if input._a.ndim not in (2, 3):
-        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input._a.ndim}D input. Note that dropout1d exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs).")
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {input._a.ndim}D input. Note that dropout1d exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs)."
+        )
     x = input.unsqueeze(0) if input._a.ndim == 2 else input
     y = feature_dropout(x, p, training)
     y = y.squeeze(0) if input._a.ndim == 2 else y
     return _into(input, y) if inplace and y is not input else y
 
 
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """In training, zero whole channels of [N, C, H, W]."""
     return feature_dropout(input, p, training, inplace)
 
 
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """In training, zero whole channels of [N, C, D, H, W]."""
     y = feature_dropout(input.unsqueeze(0) if input._a.ndim == 4 else input, p, training)
     y = y.squeeze(0) if input._a.ndim == 4 and y._a.ndim == 5 else y
@@ -338,13 +405,17 @@ def _alpha(input: Tensor, p: float, training: bool, shape: Any) -> Tensor:
     return y
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Dropout that keeps mean and variance of self-normalising networks."""
     y = _alpha(input, p, training, input._a.shape)
     return _into(input, y) if inplace and y is not input else y
 
 
-def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """alpha_dropout of whole channels."""
     y = _alpha(input, p, training, _channels(input) if training and p not in (0.0,) else ())
     return _into(input, y) if inplace and y is not input else y

@@ -102,7 +102,9 @@ class Op:
         if made is None:
             from .backward import glue
 
-            made = self.raw[array_type] = glue(self, True, space(self.kernel.__module__, array_type))
+            made = self.raw[array_type] = glue(
+                self, True, space(self.kernel.__module__, array_type)
+            )
         return made
 
     @property
@@ -131,7 +133,9 @@ def parameters(fn: Any) -> tuple[list[str], list[str], dict[str, Any], bool]:
     code = fn.__code__
     n, k = code.co_argcount, code.co_kwonlyargcount
     names, only = list(code.co_varnames[:n]), list(code.co_varnames[n : n + k])
-    defaults = dict(zip(names[n - len(fn.__defaults__ or ()) :], fn.__defaults__ or (), strict=True))
+    defaults = dict(
+        zip(names[n - len(fn.__defaults__ or ()) :], fn.__defaults__ or (), strict=True)
+    )
     defaults.update(fn.__kwdefaults__ or {})
     variadic = bool(code.co_flags & 4)
     return names + list(code.co_varnames[n + k : n + k + variadic]), only, defaults, variadic
@@ -192,7 +196,10 @@ def _make_spaces(array_type: type) -> None:
                 ns[key] = own.get((value.__module__, value.__name__), value)
 
 
-_PLUMBING = {f"{PACKAGE}.{m}" for m in ("record", "apply", "backward", "promote", "registry", "formula")}
+_PLUMBING = {
+    f"{PACKAGE}.{m}"
+    for m in ("record", "apply", "explain", "backward", "promote", "registry", "formula")
+}
 
 
 def _first(f: Callable[..., Any]) -> Callable[..., Any]:

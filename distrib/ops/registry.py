@@ -30,7 +30,9 @@ def stub(op: Op) -> Call:
     return unbuilt
 
 
-def operator(name: str, kernel: Call, grads: Any = None, rule: str | None = None, **more: Any) -> Call:
+def operator(
+    name: str, kernel: Call, grads: Any = None, rule: str | None = None, **more: Any
+) -> Call:
     """Declare an operator by its kernel and gradient rules; see `Op` for the options."""
     assert name not in OPS, f"operator {name} is declared twice"
     op = OPS[name] = Op(name, kernel, grads, rule, **more)

@@ -35,19 +35,29 @@ def _checked(x: Any, dim: int, index: Any, name: str, src: Any = None) -> int:
     if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
         raise DTypeError(f"{name}(): Expected dtype int32/int64 for index, got {index.dtype}")
     if max(index.ndim, 1) != max(x.ndim, 1):
-        raise ShapeError("Index tensor must have the same number of dimensions as input tensor" if name == "gather" else "Index tensor must have the same number of dimensions as self tensor")
+        raise ShapeError(
+            "Index tensor must have the same number of dimensions as input tensor"
+            if name == "gather"
+            else "Index tensor must have the same number of dimensions as self tensor"
+        )
     for i in range(index.ndim):
         if i != d and x.ndim and index.shape[i] > x.shape[i]:
-            raise ShapeError(f"Size does not match at dimension {i} expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d}")
+            raise ShapeError(
+                f"Size does not match at dimension {i} expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d}"
+            )
         if src is not None and src.ndim and index.shape[i] > src.shape[i]:
-            raise ShapeError(f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d} and to be no larger size than src {list(src.shape)}")
+            raise ShapeError(
+                f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {d} and to be no larger size than src {list(src.shape)}"
+            )
     if src is not None and max(src.ndim, 1) != max(index.ndim, 1):
         raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
     if type(index) is np.ndarray:
         n = x.shape[d] if x.ndim else 1
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= n:
-            raise ShapeError(f"index {low if low < 0 else high} is out of bounds for dimension {d} with size {n}")
+            raise ShapeError(
+                f"index {low if low < 0 else high} is out of bounds for dimension {d} with size {n}"
+            )
     return d
 
 
@@ -222,7 +232,15 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 @method()
 @with_out
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: Any = None,
+) -> Tensor:
     """A copy with values of src, or one value, written where an index points along a dimension."""
     src = value if src is None else src
     if not isinstance(src, Tensor):
@@ -230,7 +248,9 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     if reduce is not None:
         if reduce not in ("add", "multiply"):
             raise RuntimeError("reduce argument must be either add or multiply.")
-        result: Tensor = scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
+        result: Tensor = scatter_reduce(
+            input, dim, index, src, "sum" if reduce == "add" else "prod"
+        )
         return result
     made: Tensor = scatter_(input, _index(index, "scatter"), src, dim=dim)
     return made
@@ -250,10 +270,15 @@ def _scatter_reduce(x: Any, index: Any, src: Any, dim: int, reduce: str, include
     flat0 = y.ndim == 0
     y = y.reshape(1) if flat0 else y
     index = index.reshape(1) if index.ndim == 0 else index
-    key, part = mesh(index, 0 if flat0 else d), _clip(src.reshape(index.shape) if flat0 else src, index)
+    key, part = (
+        mesh(index, 0 if flat0 else d),
+        _clip(src.reshape(index.shape) if flat0 else src, index),
+    )
     if not include_self:
         kinds = "f" if x.dtype.kind not in "iu" else "i"
-        low, high = (-np.inf, np.inf) if kinds == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+        low, high = (
+            (-np.inf, np.inf) if kinds == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+        )
         y[key] = {"sum": 0, "mean": 0, "prod": 1, "amax": low, "amin": high}[reduce]
     getattr(xp, _UFUNC[reduce]).at(y, key, part)
     if reduce == "mean":
@@ -265,11 +290,22 @@ def _scatter_reduce(x: Any, index: Any, src: Any, dim: int, reduce: str, include
     return y.reshape(()) if flat0 else y
 
 
-def _scatter_reduce_grads(g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool) -> Any:
+def _scatter_reduce_grads(
+    g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool
+) -> Any:
     if index.size == 0:
         return g, None, xp.zeros(src.shape, g.dtype)
     if input.ndim == 0:
-        a = _scatter_reduce_grads(g.reshape(1), input.reshape(1), index.reshape(-1), src.reshape(-1), y.reshape(1), 0, reduce, include_self)
+        a = _scatter_reduce_grads(
+            g.reshape(1),
+            input.reshape(1),
+            index.reshape(-1),
+            src.reshape(-1),
+            y.reshape(1),
+            0,
+            reduce,
+            include_self,
+        )
         return a[0].reshape(()), None, a[2].reshape(src.shape)
     d = dim % input.ndim
     key, part = mesh(index, d), _clip(src, index)
@@ -291,7 +327,9 @@ def _scatter_reduce_grads(g: Any, input: Any, index: Any, src: Any, y: Any, dim:
         share = g / xp.maximum(n, 1)
         gi, gs = share * hit_self, share[key] * hit_src
     if not include_self:
-        gi = xp.where(touched, xp.zeros((), g.dtype), g if reduce in ("sum", "mean", "prod") else gi)
+        gi = xp.where(
+            touched, xp.zeros((), g.dtype), g if reduce in ("sum", "mean", "prod") else gi
+        )
         if reduce == "mean":
             gi = xp.where(touched, xp.zeros((), g.dtype), g)
     if tuple(part.shape) != tuple(src.shape):
@@ -328,10 +366,14 @@ scatter_reduce_ = operator(
 )  # fmt: skip
 
 
-def scatter_reduce_backward(g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool) -> Any:
+def scatter_reduce_backward(
+    g: Any, input: Any, index: Any, src: Any, y: Any, dim: int, reduce: str, include_self: bool
+) -> Any:
     """The gradients of scatter_reduce, on arrays; of first order on Tensors."""
     if isinstance(g, Tensor):
-        got = _scatter_reduce_raw([g, input, index, src, y], dim=dim, reduce=reduce, include_self=include_self)
+        got = _scatter_reduce_raw(
+            [g, input, index, src, y], dim=dim, reduce=reduce, include_self=include_self
+        )
         return got[0], None, got[1]
     return _scatter_reduce_grads(g, input, index, src, y, dim, reduce, include_self)
 
@@ -347,14 +389,25 @@ def _scatter_reduce_raw(tensors: Any, **attrs: Any) -> Any:
 
 @method()
 @with_out
-def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """A copy into which values of src are reduced (sum, prod, mean, amax, amin) where an index points."""
     if reduce not in _UFUNC:
-        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+        raise RuntimeError(
+            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
+        )
     if reduce == "sum" and include_self:
         result: Tensor = scatter_add(input, dim, index, src)
         return result
-    made: Tensor = scatter_reduce_(input, _index(index, "scatter_reduce"), src, dim=dim, reduce=reduce, include_self=include_self)
+    made: Tensor = scatter_reduce_(
+        input,
+        _index(index, "scatter_reduce"),
+        src,
+        dim=dim,
+        reduce=reduce,
+        include_self=include_self,
+    )
     return made
 
 

@@ -46,18 +46,35 @@ def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any
     return p
 
 
-def _attention(query: Any, key: Any, value: Any, mask: Any, drop: Any, causal: bool, scale: float, keep: float) -> Any:
+def _attention(
+    query: Any, key: Any, value: Any, mask: Any, drop: Any, causal: bool, scale: float, keep: float
+) -> Any:
     p = _weights(query, key, mask, causal, scale)
     dropped = p if drop is None else p * drop * xp.asarray(keep, p.dtype)
     return xp.matmul(dropped, value), p
 
 
 def _attention_cpu(
-    query: Any, key: Any, value: Any, mask: Any = None, drop: Any = None, *, causal: bool, scale: float, keep: float
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any = None,
+    drop: Any = None,
+    *,
+    causal: bool,
+    scale: float,
+    keep: float,
 ) -> Any:
-    if query.ndim == 4 and has("attention") and fits(query, key, value) and query.shape[-1] == value.shape[-1]:
+    if (
+        query.ndim == 4
+        and has("attention")
+        and fits(query, key, value)
+        and query.shape[-1] == value.shape[-1]
+    ):
         if query.shape[:2] == key.shape[:2] == value.shape[:2] and (mask is None or mask.ndim == 4):
-            return fast.attention(query, key, value, _spread(query, key, mask), drop, keep, causal, scale)
+            return fast.attention(
+                query, key, value, _spread(query, key, mask), drop, keep, causal, scale
+            )
     return attention_generic(query, key, value, mask, drop, causal=causal, scale=scale, keep=keep)
 
 
@@ -71,7 +88,9 @@ def _attention_backward(
 ) -> Any:  # fmt: skip
     if p.ndim < g.ndim and not want[3]:  # the compiled form keeps the logarithms of the sums
         mask = _spread(query, key, mask)
-        gq, gk, gv = fast.attention_grad(g, query, key, value, y, p, mask, drop, keep, causal, scale)
+        gq, gk, gv = fast.attention_grad(
+            g, query, key, value, y, p, mask, drop, keep, causal, scale
+        )
         return gq, gk, gv, None, None
     if p.ndim < g.ndim:
         p = _weights(query, key, mask, causal, scale)
@@ -87,12 +106,20 @@ def _attention_backward(
 
 
 def attention_formula(
-    query: Any, key: Any, value: Any, mask: Any = None, drop: Any = None, *, causal: bool, scale: float, keep: float
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any = None,
+    drop: Any = None,
+    *,
+    causal: bool,
+    scale: float,
+    keep: float,
 ) -> Any:
     """The same in differentiable operators."""
     scores = mul(matmul_(query, key.transpose(-2, -1)), scale)
     if causal:
-        mask = wrap(np.tri(*scores._a.shape[-2:], dtype="?"))
+        mask = wrap(np.tri(scores._a.shape[-2], scores._a.shape[-1], 0, "?"))
     seen = None
     if mask is not None and mask._a.dtype.kind == "b":
         seen = wrap(mask._a.any(-1, keepdims=True))
@@ -107,10 +134,14 @@ def attention_formula(
     return matmul_(p, value)
 
 
-def _ref(query: Any, key: Any, value: Any, mask: Any = 0.0, *, causal: bool, scale: float, keep: float) -> Any:
+def _ref(
+    query: Any, key: Any, value: Any, mask: Any = 0.0, *, causal: bool, scale: float, keep: float
+) -> Any:
     scores = np.einsum("...ld,...sd->...ls", query, key) * scale + mask
     if causal:
-        scores[..., np.triu_indices(scores.shape[-1], 1)[0], np.triu_indices(scores.shape[-1], 1)[1]] = -np.inf
+        scores[
+            ..., np.triu_indices(scores.shape[-1], 1)[0], np.triu_indices(scores.shape[-1], 1)[1]
+        ] = -np.inf
     p = np.exp(scores)
     return np.einsum("...ls,...sd->...ld", p / p.sum(-1, keepdims=True), value)
 

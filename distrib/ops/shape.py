@@ -73,6 +73,8 @@ _view_op = operator(
     samples=lambda: [((_a(2, 6),), {"shape": (3, -1)})], ref=lambda x, shape: np.reshape(x, shape),
     onnx="Reshape",
 )  # fmt: skip
+
+
 def _transpose(x: Any, dim0: int, dim1: int) -> Any:
     if x.ndim == 0 and dim0 in (0, -1) and dim1 in (0, -1):
         return x[...]
@@ -123,7 +125,9 @@ def _expand(x: Any, shape: Any) -> Any:
             f"dimensions in the tensor ({x.ndim})"
         )
     if any(n == -1 for n in shape[:lead]):
-        raise ShapeError("The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension 0")
+        raise ShapeError(
+            "The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension 0"
+        )
     want = tuple(shape[:lead]) + tuple(
         k if n == -1 else n for n, k in zip(shape[lead:], x.shape, strict=True)
     )
@@ -242,7 +246,9 @@ def _recast(x: Any, dtype: Any) -> Any:
     if x.dtype.itemsize == dtype.itemsize:
         return x.view(dtype)
     if x.ndim == 0:
-        raise ShapeError(f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)")
+        raise ShapeError(
+            f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)"
+        )
     return x.view(dtype)
 
 
@@ -295,9 +301,13 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 def broadcast_shapes(*shapes: Any) -> Size:
     """The shape that shapes broadcast to; RuntimeError if they do not fit."""
     try:
-        return Size(np.broadcast_shapes(*(tuple(s) if not isinstance(s, int) else (s,) for s in shapes)))
+        return Size(
+            np.broadcast_shapes(*(tuple(s) if not isinstance(s, int) else (s,) for s in shapes))
+        )
     except ValueError:
-        raise ShapeError(f"Shape mismatch: objects cannot be broadcast to a single shape: {shapes}") from None
+        raise ShapeError(
+            f"Shape mismatch: objects cannot be broadcast to a single shape: {shapes}"
+        ) from None
 
 
 @method()
@@ -367,7 +377,9 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Dimensions moved to other places; the others keep their order."""
     n = input._a.ndim
     src = [check_dim(d, n) for d in ((source,) if isinstance(source, int) else source)]
-    dst = [check_dim(d, n) for d in ((destination,) if isinstance(destination, int) else destination)]
+    dst = [
+        check_dim(d, n) for d in ((destination,) if isinstance(destination, int) else destination)
+    ]
     if len(src) != len(dst):
         raise ShapeError(
             "movedim: Invalid source or destination dims: source "
@@ -394,7 +406,9 @@ def _property(name: str, fn: Any) -> None:
 
 def _matrix_only(x: Tensor, name: str) -> Tensor:
     if x._a.ndim < 2 and x._a.ndim != 0:
-        raise ShapeError(f"tensor.{name} is only supported on matrices or batches of matrices. Got {x._a.ndim}-D tensor.")
+        raise ShapeError(
+            f"tensor.{name} is only supported on matrices or batches of matrices. Got {x._a.ndim}-D tensor."
+        )
     return x
 
 

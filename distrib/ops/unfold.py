@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..tensor import Tensor
-from .conv import _padded, _tap_slices, _windows
 from .registry import operator, publish
 from .shape import _a
+from .window import _padded, _tap_slices, _windows
 
 xp: Any = None  # bound per array type
 

@@ -241,7 +241,9 @@ def test_collective_timeout_names_the_call():
 def test_import_is_light():
     heavy = {"mpi4py", "zmq", "rich", "multiprocessing"}
     code = f"import sys, distrib.distributed; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -183,7 +183,9 @@ def test_help_is_fast_and_imports_no_library() -> None:
         "except SystemExit: pass\n"
         "print(sorted({'numpy', 'zmq', 'rich', 'msgpack', 'mpi4py'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -19,7 +19,12 @@ LAYERS = [
     ["compiler"],
     ["jit", "export", "onnx"],
 ]
-PARTS = {"printing": "tensor", "graph": "tensor", "methods": "tensor", "api": ""}  # further files of rooms
+PARTS = {
+    "printing": "tensor",
+    "graph": "tensor",
+    "methods": "tensor",
+    "api": "",
+}  # further files of rooms
 ORDER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 LOWEST = set(LAYERS[0])
 LEAVES = ("kernels", "launcher")  # import nothing of the other rooms
